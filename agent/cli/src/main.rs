@@ -1,0 +1,2 @@
+//! spillway-cli
+fn main() {}

@@ -1,0 +1,2 @@
+//! one-code
+fn main() {}

@@ -1,0 +1,83 @@
+use std::path::Path;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../../examples/spillway.toml");
+
+fn problems(text: &str) -> Vec<String> {
+    Config::parse(text, Path::new("."))
+        .expect_err("mistakes are found")
+        .0
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn the_example_is_valid() {
+    let config = Config::parse(EXAMPLE, Path::new("examples")).unwrap();
+    assert_eq!(config.sites[0].gateways.len(), 2);
+    assert_eq!(config.state_path("plan.json"), Path::new("examples/../var/plan.json"));
+}
+
+#[test]
+fn every_mistake_is_reported_with_its_place() {
+    let text = EXAMPLE
+        .replace("port = 8080                       #", "port = \"http\" #")
+        .replace("bits_per_sec = 6_000_000", "bits_per_sec = -5")
+        .replace("weighted_qps = 1500", "wieghted_qps = 1500")
+        .replace("burst_per_10s = 1000 ", "burst_per_10s = 1.5 ")
+        .replace("id = \"notices-cached\"", "id = \"Notices!\"");
+    let found = problems(&text).join("\n");
+    for expected in [
+        "7:8: invalid type: string \"http\", expected u16",
+        "integer `-5`, expected u64",
+        "unknown field `wieghted_qps`",
+        "floating point `1.5`, expected u64",
+        "`Notices!` is not a name",
+    ] {
+        assert!(found.contains(expected), "{expected}\nnot in\n{found}");
+    }
+}
+
+#[test]
+fn what_fits_nothing_else_is_reported_together() {
+    let text = EXAMPLE
+        .replace("slb_host = \"cloud.example.test\"", "slb_host = \"code.example.test\"")
+        .replace("sheds = [\"register\"", "sheds = [\"nothing\"")
+        .replace("admin = \"127.0.0.1:9312\"", "admin = \"127.0.0.1:9311\"")
+        .replace("name = \"east-gw-2\"", "name = \"east-gw-1\"")
+        .replace("p95_ms = 400", "p95_ms = nan");
+    let found = problems(&text);
+    assert_eq!(found.len(), 5, "{found:#?}");
+    assert!(found[0].starts_with("6:12: must differ"), "{found:#?}");
+    assert!(found[3].contains("9311 is taken by site.0.gateway.0.admin"), "{found:#?}");
+}
+
+#[test]
+fn a_syntax_error_is_reported_alone() {
+    let found = problems(&EXAMPLE.replace("[service]", "[service"));
+    assert!(found[0].starts_with("4:"), "{found:#?}");
+}
+
+#[test]
+fn a_missing_table_and_an_empty_file() {
+    let found = problems("");
+    assert!(found[0].contains("missing field `service`"), "{found:#?}");
+    let start = EXAMPLE.find("[store]").unwrap();
+    let end = EXAMPLE.find("# One private data centre").unwrap();
+    let found = problems(&format!("{}{}", &EXAMPLE[..start], &EXAMPLE[end..]));
+    assert!(found[0].contains("missing field `store`"), "{found:#?}");
+}
+
+proptest::proptest! {
+    /// A file cut or changed anywhere is read or refused, never a panic or an endless loop.
+    #[test]
+    fn no_text_breaks_the_reader(at in 0..EXAMPLE.len(), byte in 32u8..127, cut: bool) {
+        let mut text = EXAMPLE.as_bytes().to_vec();
+        if cut { text.truncate(at); } else { text[at] = byte; }
+        if let Err(problems) = Config::parse(&String::from_utf8_lossy(&text), Path::new(".")) {
+            proptest::prop_assert!(!problems.0.is_empty());
+        }
+    }
+}

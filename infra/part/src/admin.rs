@@ -1,0 +1,127 @@
+//! The admin listener that every part has: `/v1/load`, `/metrics`, `/healthz`, and what a part adds.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use http::{StatusCode, header};
+use spillway_model::SiteId;
+use spillway_model::load::{Load, Part};
+use tokio::net::TcpListener;
+
+use crate::{Plans, Shutdown, clock, metrics};
+
+/// Who a process is, as its load report says.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    part: Part,
+    name: String,
+    site: Option<SiteId>,
+    boot: u64,
+}
+
+impl Identity {
+    /// The identity of this process, with a boot number of its own.
+    #[must_use]
+    pub fn new(part: Part, name: &str, site: Option<SiteId>) -> Self {
+        // A clash of two boots would need the same name and the same 64 bits; a machine without
+        // entropy falls back on the clock.
+        let boot = getrandom::u64().unwrap_or_else(|_| clock::now().0);
+        Self { part, name: name.to_owned(), site, boot }
+    }
+
+    /// A load report with nothing but the head filled in.
+    #[must_use]
+    pub fn load(&self, generation: u64) -> Load {
+        let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        #[expect(clippy::cast_precision_loss, reason = "seconds of CPU time")]
+        let cpu_secs = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
+        Load {
+            part: self.part,
+            name: self.name.clone(),
+            site: self.site.clone(),
+            boot: self.boot,
+            at: clock::now(),
+            generation,
+            cpu_secs,
+            routes: std::collections::BTreeMap::new(),
+            uplink: None,
+            functions: None,
+            dns: None,
+            upstreams: std::collections::BTreeMap::new(),
+        }
+    }
+}
+
+type Fill = dyn Fn(&mut Load) + Send + Sync;
+
+/// The admin listener of one process.
+#[derive(Clone)]
+pub struct Admin {
+    identity: Identity,
+    plans: Plans,
+    fill: Arc<Fill>,
+    more: Router,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Admin {
+    /// An admin listener whose load report `fill` completes from the part's counters.
+    pub fn new(
+        identity: Identity,
+        plans: Plans,
+        fill: impl Fn(&mut Load) + Send + Sync + 'static,
+    ) -> Self {
+        Self { identity, plans, fill: Arc::new(fill), more: Router::new() }
+    }
+
+    /// Adds routes of the part's own.
+    #[must_use]
+    pub fn with(mut self, more: Router) -> Self {
+        self.more = self.more.merge(more);
+        self
+    }
+
+    /// The load report, now.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let mut load = self.identity.load(self.plans.load().generation);
+        (self.fill)(&mut load);
+        load
+    }
+
+    /// Serves until `shutdown`. `/healthz` answers 200 until then and 503 from then on.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> std::io::Result<()> {
+        let more = self.more.clone();
+        let ending = shutdown.clone();
+        let healthz = move || async move {
+            if ending.is_cancelled() {
+                (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+            } else {
+                (StatusCode::OK, "ok\n")
+            }
+        };
+        let app = Router::new()
+            .route("/v1/load", get(|State(admin): State<Self>| async move { Json(admin.load()) }))
+            .route("/metrics", get(metrics_page))
+            .with_state(self)
+            .route("/healthz", get(healthz))
+            .merge(more);
+        axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await
+    }
+}
+
+async fn metrics_page(State(admin): State<Admin>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::render(&admin.load()))
+}

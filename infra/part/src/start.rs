@@ -1,0 +1,145 @@
+//! Starting and ending a process: configuration from a file, sockets, signals, the drain deadline.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use spillway_model::Config;
+use spillway_model::config::Problems;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio_util::sync::CancellationToken;
+
+/// Cancelled when the process should stop taking work. What is under way may finish within
+/// [`DRAIN`].
+pub type Shutdown = CancellationToken;
+
+/// How long work under way may go on after [`Shutdown`].
+pub const DRAIN: Duration = Duration::from_secs(5);
+
+/// Why a part could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration file cannot be read.
+    #[error("cannot read the configuration {path}")]
+    ReadConfig {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The configuration is wrong. One line a problem, `FILE:LINE:COLUMN: message`.
+    #[error("{}", .problems.0.iter().map(|p| format!("{}:{p}", path.display())).collect::<Vec<_>>().join("\n"))]
+    BadConfig {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problems: Problems,
+    },
+    /// Another process listens there.
+    #[error(
+        "{protocol} {address} is taken by another process: stop that one (`ss -ltnup` names it), or change the address of {what} in the configuration"
+    )]
+    Taken {
+        /// TCP or UDP.
+        protocol: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// For what, as a path in the configuration.
+        what: String,
+    },
+    /// Listening failed otherwise.
+    #[error("cannot listen on {protocol} {address} for {what}")]
+    Listen {
+        /// TCP or UDP.
+        protocol: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// For what, as a path in the configuration.
+        what: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The configuration has no such process.
+    #[error("the configuration names no {kind} `{name}`; it has {known}")]
+    NoSuchPart {
+        /// `gateway`, `site`, …
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A file that must be there is not, or is wrong.
+    #[error("{path}: {message}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        message: String,
+    },
+}
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// When it cannot be read or is wrong.
+pub fn load_config(path: &Path) -> Result<Arc<Config>, StartError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| StartError::ReadConfig { path: path.to_owned(), source })?;
+    let base = path.parent().unwrap_or_else(|| Path::new(""));
+    Config::parse(&text, base)
+        .map(Arc::new)
+        .map_err(|problems| StartError::BadConfig { path: path.to_owned(), problems })
+}
+
+/// Listens on TCP with address reuse; `what` is the field of the configuration that says where.
+///
+/// # Errors
+/// When the address is taken or cannot be listened on.
+pub async fn listen_tcp(address: SocketAddr, what: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|e| listen_error("TCP", address, what, e))
+}
+
+/// Binds a UDP socket; `what` is the field of the configuration that says where.
+///
+/// # Errors
+/// When the address is taken or cannot be bound.
+pub async fn listen_udp(address: SocketAddr, what: &str) -> Result<UdpSocket, StartError> {
+    UdpSocket::bind(address).await.map_err(|e| listen_error("UDP", address, what, e))
+}
+
+fn listen_error(
+    protocol: &'static str,
+    address: SocketAddr,
+    what: &str,
+    source: std::io::Error,
+) -> StartError {
+    let what = what.to_owned();
+    if source.kind() == std::io::ErrorKind::AddrInUse {
+        StartError::Taken { protocol, address, what }
+    } else {
+        StartError::Listen { protocol, address, what, source }
+    }
+}
+
+/// A [`Shutdown`] that the first SIGTERM or SIGINT triggers.
+///
+/// # Errors
+/// When signal handlers cannot be installed.
+pub fn shutdown_on_signals() -> std::io::Result<Shutdown> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let shutdown = Shutdown::new();
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let trigger = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        trigger.cancel();
+    });
+    Ok(shutdown)
+}
