@@ -1,1 +1,12 @@
-//! spillway-test-support
+//! What the tests of several crates need: real servers started on addresses of their own and stopped
+//! again. Never part of the product.
+
+mod loopback;
+mod process;
+mod servers;
+mod spillway;
+
+pub use loopback::Block;
+pub use process::Process;
+pub use servers::{Postgres, Redis};
+pub use spillway::{Spillway, example_config, program};

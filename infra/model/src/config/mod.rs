@@ -4,6 +4,7 @@
 //! [`Problem`] it found with line and column. Paths in the file are relative to the file.
 
 mod check;
+mod edit;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use crate::ids::{KnobId, RouteId, SiteId};
 use crate::plan::{SpillMode, Tier};
 use crate::rank::{Salt, Share};
 
+pub use edit::{EditError, edited};
 pub use read::{Problem, Problems};
 
 /// The whole file.
@@ -125,8 +127,8 @@ pub struct Agent {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Store {
-    /// Database URLs, one a shard: `sqlite:FILE` or `postgres://…`. Their order matters: users are
-    /// placed by it.
+    /// Database URLs, one a shard: `sqlite:FILE` (a relative FILE lies in the state folder) or
+    /// `postgres://…`. Users are placed by them: add at the end, never reorder.
     pub shards: Vec<String>,
     /// `process`, or `redis://…`.
     #[serde(default = "defaults::cache")]

@@ -81,3 +81,18 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn edits_replace_values_at_paths() {
+    let edits = [
+        ("site.0.uplink.bits_per_sec", toml::Value::from(9_000_000)),
+        ("cloud.local.burst_per_10s", toml::Value::from(2)),
+        ("plan.lease_secs", toml::Value::from(7)),
+    ];
+    let config = Config::parse(&edited(EXAMPLE, &edits).unwrap(), Path::new(".")).unwrap();
+    assert_eq!(config.sites[0].uplink.bits_per_sec, 9_000_000);
+    assert_eq!(config.cloud.local.unwrap().burst_per_10s, 2);
+    assert_eq!(config.plan.lease_secs, 7);
+    let nowhere = [("site.5.uplink.bits_per_sec", toml::Value::from(1))];
+    assert!(matches!(edited(EXAMPLE, &nowhere), Err(EditError::NoSuchPlace(_))));
+}
