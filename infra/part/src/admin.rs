@@ -98,11 +98,9 @@ impl Admin {
         load
     }
 
-    /// Serves until `shutdown`. `/healthz` answers 200 until then and 503 from then on.
-    ///
-    /// # Errors
-    /// When the listener fails.
-    pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> std::io::Result<()> {
+    /// The routes, for a part that serves them on a listener of its own. `/healthz` answers 200
+    /// until `shutdown` and 503 from then on.
+    pub fn router(self, shutdown: &Shutdown) -> Router {
         let more = self.more.clone();
         let ending = shutdown.clone();
         let healthz = move || async move {
@@ -112,12 +110,20 @@ impl Admin {
                 (StatusCode::OK, "ok\n")
             }
         };
-        let app = Router::new()
+        Router::new()
             .route("/v1/load", get(|State(admin): State<Self>| async move { Json(admin.load()) }))
             .route("/metrics", get(metrics_page))
             .with_state(self)
             .route("/healthz", get(healthz))
-            .merge(more);
+            .merge(more)
+    }
+
+    /// Serves the routes until `shutdown`.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> std::io::Result<()> {
+        let app = self.router(&shutdown);
         axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await
     }
 }
