@@ -1,0 +1,93 @@
+# Spillway's commands. `./just` lists them; `./just up` and `./just test` need nothing prepared.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# Outside the checkout, so that every checkout and CI reuse what is compiled.
+export CARGO_TARGET_DIR := env("CARGO_TARGET_DIR", env("XDG_CACHE_HOME", env("HOME") / ".cache") / "spillway/target")
+
+spillway := CARGO_TARGET_DIR / "release/spillway"
+example := justfile_directory() / "examples/spillway.toml"
+
+# List the commands.
+[private]
+default:
+    @just --list --unsorted
+
+# Run a whole hybrid cloud on this machine until Ctrl-C.
+[group('run')]
+up *ARGS: build
+    exec {{ spillway }} --config {{ example }} up {{ ARGS }}
+
+# Run `up`, a flash crowd of eight times what the site carries, and print a verdict.
+[group('run')]
+demo *ARGS: build
+    exec {{ spillway }} --config {{ example }} demo {{ ARGS }}
+
+# Any other command of the program against the example: `./just spillway status`.
+[group('run')]
+spillway *ARGS: build
+    exec {{ spillway }} --config {{ example }} {{ ARGS }}
+
+# Build what `up` needs, optimised. No AWS crate is among it.
+[group('run')]
+build: _compiler
+    cargo build --release --locked -p spillway-cli -p spillway-one-code
+
+# Everything CI runs: format, lints, all tests.
+[group('check')]
+test: setup lint
+    cargo build --workspace --locked
+    cargo test --workspace --locked
+
+# Format and lints.
+[group('check')]
+lint: _compiler
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Licences, sources and duplicate crates (installs cargo-deny when it is missing).
+[group('check')]
+deny:
+    command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+    cargo deny check bans licenses sources
+
+# Install what the tests need besides Rust: PostgreSQL, Redis, iproute2, dig.
+[group('check')]
+setup: _compiler
+    #!/usr/bin/env bash
+    set -euo pipefail
+    missing=()
+    ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing+=(postgresql)
+    command -v redis-server >/dev/null || missing+=(redis-server)
+    command -v setpriv >/dev/null || missing+=(util-linux)
+    { command -v ip && command -v tc; } >/dev/null || missing+=(iproute2)
+    command -v dig >/dev/null || missing+=(bind9-dnsutils)
+    just _install "${missing[@]}"
+
+# A C compiler, for SQLite and for linking.
+[private]
+_compiler:
+    @command -v cc >/dev/null || just _install build-essential
+
+[private]
+_install *PACKAGES:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    [ -n "{{ PACKAGES }}" ] || exit 0
+    echo "installing with apt-get: {{ PACKAGES }}"
+    as_root=""
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || { echo "as root, run: apt-get install {{ PACKAGES }}" >&2; exit 1; }
+        as_root="sudo"
+    fi
+    # Servers that a package brings must not start by themselves.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy >/dev/null
+        $as_root chmod +x $policy
+        trap '$as_root rm -f $policy' EXIT
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    # No quoting: the list is ours.
+    $as_root apt-get install -y -qq {{ PACKAGES }} >/dev/null 2>&1 ||
+        { $as_root apt-get update -qq && $as_root apt-get install -y -qq {{ PACKAGES }} >/dev/null; }
