@@ -1,0 +1,1 @@
+INSERT INTO users (id, name, color, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING

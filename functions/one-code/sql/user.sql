@@ -1,0 +1,1 @@
+SELECT name, color FROM users WHERE id = $1

@@ -1,0 +1,112 @@
+//! The service as a Lambda function behind an ALB.
+//!
+//! An environment serves one request at a time and starts when a request already waits, so its start
+//! does no more than it must: the database is opened and its schema looked at beside the wait for
+//! the first event. What the environment holds is small: one thread, one connection a shard.
+
+use std::path::PathBuf;
+
+use spillway_model::config::Function;
+use spillway_part::{Shutdown, StartError, clock, start};
+use spillway_store::{Cache, Database, Options, StoreError};
+use std::sync::Arc;
+use tower::ServiceExt as _;
+
+use crate::api::{UnknownGroup, router};
+use crate::app::{AppState, Parts};
+use crate::plan_on_use::PlanOnUse;
+use crate::secret::{Secret, SecretError};
+
+/// What the function is told by its environment.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// `SPILLWAY_CONFIG`: the configuration file.
+    pub config: PathBuf,
+    /// `AWS_LAMBDA_FUNCTION_NAME`: which `[[cloud.function]]` this is.
+    pub function: String,
+    /// `ONE_CODE_SECRET`: the key as a line of base64; the key file in the state folder when absent.
+    pub secret: Option<String>,
+}
+
+/// Why a function could not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum LambdaError {
+    /// A variable that the Lambda environment sets is missing.
+    #[error("the variable {0} is not set: set it in the function's environment")]
+    Variable(&'static str),
+    /// The configuration or the key of plans.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A route group that there is not.
+    #[error(transparent)]
+    Group(#[from] UnknownGroup),
+    /// The data or the cache.
+    #[error("cannot open the store")]
+    Store(#[from] StoreError),
+    /// The service's key.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The Runtime API.
+    #[error("the Runtime API failed")]
+    Runtime(#[source] lambda_http::Error),
+}
+
+impl Environment {
+    /// Reads it from variables as `lookup` gives them.
+    ///
+    /// # Errors
+    /// When one is missing that must be there.
+    pub fn read(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, LambdaError> {
+        let needed = |name: &'static str| lookup(name).ok_or(LambdaError::Variable(name));
+        // The runtime library needs these too and would panic without them.
+        needed("AWS_LAMBDA_FUNCTION_VERSION")?;
+        needed("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")?;
+        Ok(Self {
+            config: needed("SPILLWAY_CONFIG")?.into(),
+            function: needed("AWS_LAMBDA_FUNCTION_NAME")?,
+            secret: lookup("ONE_CODE_SECRET"),
+        })
+    }
+}
+
+/// Serves events until the Runtime API goes away. SIGTERM is left to the system: it ends the process
+/// at once, which is right for a process that holds nothing.
+///
+/// # Errors
+/// When the function cannot start, or the Runtime API fails.
+pub async fn run(environment: Environment) -> Result<(), LambdaError> {
+    let config = start::load_config(&environment.config)?;
+    let function = function(&config.cloud.functions, &environment.function)?;
+    let options = Options { max_connections: 1, ..Options::default() };
+    let plan_on_use = Arc::new(PlanOnUse::new(&config)?);
+    plan_on_use.look(clock::instant());
+    let app = AppState::new(Parts {
+        database: Database::open(&config.store.shards, &config.base, options)?,
+        cache: Cache::open(&config.store.cache)?,
+        plans: plan_on_use.plans(),
+        secret: Secret::load(environment.secret.as_deref(), &config)?,
+        clock: Arc::new(clock::now),
+        served_by: Some("cloud"),
+        shutdown: Shutdown::new(),
+    });
+    let router = router(&function.groups, &app)?;
+    tokio::spawn(async move {
+        // A failure shows again, and is answered, at the first request that needs the data.
+        let _ = app.database().await;
+    });
+    let service = tower::service_fn(move |request: lambda_http::Request| {
+        let (plan_on_use, router) = (plan_on_use.clone(), router.clone());
+        async move {
+            plan_on_use.before_request(clock::instant()).await;
+            router.oneshot(request).await
+        }
+    });
+    lambda_http::run(service).await.map_err(LambdaError::Runtime)
+}
+
+fn function<'a>(functions: &'a [Function], name: &str) -> Result<&'a Function, StartError> {
+    functions.iter().find(|function| function.name == name).ok_or_else(|| {
+        let known: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
+        StartError::NoSuchPart { kind: "function", name: name.to_owned(), known: known.join(", ") }
+    })
+}
