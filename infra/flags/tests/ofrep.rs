@@ -1,4 +1,5 @@
 //! The OFREP contract, over the router a server would mount.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
