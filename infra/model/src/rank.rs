@@ -11,6 +11,7 @@ use std::hash::Hasher as _;
 use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
+use crate::ids::SiteId;
 use crate::prefix::ClientPrefix;
 
 /// The 128-bit key of the rank hash, written as 32 hexadecimal digits. Clients cannot choose their
@@ -114,6 +115,30 @@ impl fmt::Display for Share {
 /// address family (4 or 6) and the prefix octets, its upper 53 bits as a fraction in [0,1).
 #[must_use]
 pub fn rank(salt: &Salt, prefix: ClientPrefix) -> f64 {
+    let hasher = hasher(salt, prefix);
+    // 53 bits are what a double holds exactly, so the quotient is exact and below 1.
+    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
+    let numerator = (hasher.finish() >> 11) as f64;
+    numerator / 9_007_199_254_740_992.0
+}
+
+/// Whether a client of `prefix` is served by the cloud when the site spills `share` of its clients.
+#[must_use]
+pub fn spilled(salt: &Salt, prefix: ClientPrefix, share: Share) -> bool {
+    rank(salt, prefix) < share.0
+}
+
+/// How much a client prefix belongs to a site: its home is the site with the greatest affinity
+/// (rendezvous hashing; Thaler and Ravishankar, 1998). A site that comes or goes moves only the
+/// clients that it gains or loses. Independent of the rank, so that each site spills its share.
+#[must_use]
+pub fn affinity(salt: &Salt, prefix: ClientPrefix, site: &SiteId) -> u64 {
+    let mut hasher = hasher(salt, prefix);
+    hasher.write(site.as_str().as_bytes());
+    hasher.finish()
+}
+
+fn hasher(salt: &Salt, prefix: ClientPrefix) -> SipHasher24 {
     let mut hasher = SipHasher24::new_with_key(&salt.0);
     match prefix {
         ClientPrefix::V4(octets) => {
@@ -125,16 +150,7 @@ pub fn rank(salt: &Salt, prefix: ClientPrefix) -> f64 {
             hasher.write(&octets);
         }
     }
-    // 53 bits are what a double holds exactly, so the quotient is exact and below 1.
-    #[expect(clippy::cast_precision_loss, reason = "53 bits fit")]
-    let numerator = (hasher.finish() >> 11) as f64;
-    numerator / 9_007_199_254_740_992.0
-}
-
-/// Whether a client of `prefix` is served by the cloud when the site spills `share` of its clients.
-#[must_use]
-pub fn spilled(salt: &Salt, prefix: ClientPrefix, share: Share) -> bool {
-    rank(salt, prefix) < share.0
+    hasher
 }
 
 #[cfg(test)]
@@ -184,6 +200,26 @@ mod tests {
             .count();
         // 65,536 draws at 0.3: one standard deviation is 117.
         assert!((19_200..=20_120).contains(&below), "{below}");
+    }
+
+    #[test]
+    fn a_third_site_takes_only_its_own_third() {
+        let sites = ["east", "west", "north"].map(|id| SiteId::new(id).unwrap());
+        let home = |prefix, sites: &[SiteId]| {
+            sites.iter().max_by_key(|site| affinity(&SALT, prefix, site)).cloned().unwrap()
+        };
+        let mut moved = 0;
+        for i in 0..=u16::MAX {
+            let [b, c] = i.to_be_bytes();
+            let prefix = ClientPrefix::V4([127, b, c]);
+            let (before, after) = (home(prefix, &sites[..2]), home(prefix, &sites));
+            if before != after {
+                assert_eq!(after, sites[2]);
+                moved += 1;
+            }
+        }
+        // A third of 65,536 draws: one standard deviation is 121.
+        assert!((21_300..=22_400).contains(&moved), "{moved}");
     }
 
     #[test]
