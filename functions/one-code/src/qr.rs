@@ -9,7 +9,7 @@ const QUIET: i32 = 4;
 
 /// A picture of `text`; `None` when it is too long for a QR code.
 ///
-/// The code is never smaller than version 12 and has the strongest error correction, since it is
+/// The code is never smaller than version 10 and has the strongest error correction, since it is
 /// read from scratched screens. The mask is fixed: trying all eight is nine tenths of the work, and
 /// every reader copes with each of them.
 pub(crate) fn svg(text: &str) -> Option<String> {
@@ -18,13 +18,14 @@ pub(crate) fn svg(text: &str) -> Option<String> {
     let code = QrCode::encode_segments_advanced(
         &segments,
         QrCodeEcc::High,
-        Version::new(12),
+        Version::new(10),
         Version::MAX,
         mask,
         false,
     )
     .ok()?;
     let side = code.size() + 2 * QUIET;
+    // A subpath that is filled is closed without saying so.
     let mut out = String::with_capacity(12 * 1024);
     // Writing to a String cannot fail.
     let _ = write!(
@@ -39,7 +40,7 @@ pub(crate) fn svg(text: &str) -> Option<String> {
             let run = (x..code.size()).take_while(|x| code.get_module(*x, y)).count();
             let width = i32::try_from(run).unwrap_or(0);
             if width > 0 {
-                let _ = write!(out, "M{} {}h{width}v1h-{width}z", x + QUIET, y + QUIET);
+                let _ = write!(out, "M{} {}h{width}v1h-{width}", x + QUIET, y + QUIET);
             }
             x += width + 1;
         }
@@ -65,7 +66,7 @@ mod tests {
     fn the_path_draws_the_modules() {
         let text = "u000001";
         let segments = [QrSegment::make_bytes(text.as_bytes())];
-        let (low, mask) = (Version::new(12), Some(Mask::new(3)));
+        let (low, mask) = (Version::new(10), Some(Mask::new(3)));
         let code = QrCode::encode_segments_advanced(
             &segments,
             QrCodeEcc::High,
