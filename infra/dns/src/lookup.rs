@@ -190,7 +190,10 @@ impl<'a> Search<'a> {
             if name::is_within(&key, &zone.apex_key)
                 && let Hit::Node(node) = zone.find(&key)
             {
-                add_addresses(&mut self.found.spare_additional, node);
+                let found = &mut self.found;
+                if !found.answer.iter().any(|rr| *rr.owner == node.owner && is_address(&rr.data)) {
+                    add_addresses(&mut found.spare_additional, node);
+                }
             }
         }
     }
@@ -226,13 +229,19 @@ impl<'a> Search<'a> {
     /// The name below a DNAME becomes an alias of the same name below its target.
     fn dname(&mut self, owner: &Cow<'a, Name>, node: &'a Node, set: &'a RrSet) -> Option<Name> {
         let data = set.data.first()?;
-        self.found.answer.push(Rr {
-            owner: Cow::Borrowed(&node.owner),
-            ttl: set.ttl,
-            data: Cow::Borrowed(data),
+        let points_to = dname_target(data);
+        let applied = self.found.answer.iter().any(|rr| {
+            *rr.owner == node.owner && rr.data.record_type() == RecordType::DNAME
         });
+        if !applied {
+            let (owner, data) = (Cow::Borrowed(&node.owner), Cow::Borrowed(data));
+            self.found.answer.push(Rr { owner, ttl: set.ttl, data });
+        } else if points_to.as_ref().is_some_and(|to| node.owner.zone_of(to)) {
+            // A DNAME that points below itself would go on until the name is too long.
+            return None;
+        }
         let below = owner.iter().len().saturating_sub(node.owner.iter().len());
-        let target = dname_target(data).and_then(|target| {
+        let target = points_to.and_then(|target| {
             Name::from_labels(owner.iter().take(below)).ok()?.append_domain(&target).ok()
         });
         let Some(target) = target else {
@@ -272,6 +281,10 @@ fn target(data: &RData) -> Option<&Name> {
         RData::SRV(srv) => Some(&srv.target),
         _ => None,
     }
+}
+
+fn is_address(data: &RData) -> bool {
+    matches!(data, RData::A(_) | RData::AAAA(_))
 }
 
 fn add_addresses<'a>(to: &mut Vec<Rr<'a>>, node: &'a Node) {
