@@ -72,6 +72,11 @@ impl AppState {
         Ok(&self.0.parts.database)
     }
 
+    /// Gives the data up, at the end of a process.
+    pub(crate) async fn close(&self) {
+        self.0.parts.database.close().await;
+    }
+
     pub(crate) fn cache(&self) -> &Cache {
         &self.0.parts.cache
     }

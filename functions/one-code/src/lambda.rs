@@ -81,7 +81,11 @@ pub async fn run(environment: Environment) -> Result<(), LambdaError> {
     let plan_on_use = Arc::new(PlanOnUse::new(&config)?);
     plan_on_use.look(clock::instant());
     let app = AppState::new(Parts {
-        database: Database::open(&config.store.shards, &config.base, options)?,
+        database: Database::open(
+            &config.store.shards,
+            &config.path(&config.plan.state_dir),
+            options,
+        )?,
         cache: Cache::open(&config.store.cache)?,
         plans: plan_on_use.plans(),
         secret: Secret::load(environment.secret.as_deref(), &config)?,

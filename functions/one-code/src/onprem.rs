@@ -29,6 +29,8 @@ const CONNECTIONS_MAX: usize = 4096;
 /// How long a connection may be without a whole request head. Longer than gateways keep idle ones,
 /// so that none is closed here while a request is on its way.
 const IDLE: Duration = Duration::from_secs(120);
+/// How long the data may take to be given up.
+const CLOSE: Duration = Duration::from_secs(1);
 /// Pause after a connection could not be accepted, for want of descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -81,7 +83,11 @@ pub async fn run(
     let plans = follow::follow(&config, name, &shutdown)?;
     let options = Options { max_connections: 8, ..Options::default() };
     let app = AppState::new(Parts {
-        database: Database::open(&config.store.shards, &config.base, options)?,
+        database: Database::open(
+            &config.store.shards,
+            &config.path(&config.plan.state_dir),
+            options,
+        )?,
         cache: Cache::open(&config.store.cache)?,
         plans: plans.clone(),
         secret: Secret::load(environment.secret.as_deref(), &config)?,
@@ -99,6 +105,8 @@ pub async fn run(
     let serving_admin = tokio::spawn(admin.serve(admin_listener, shutdown.clone()));
     tracing::info!(name, listen = %service.listen, groups = service.groups.join(","), "service ready");
     serve(listener, router, &shutdown).await;
+    // A connection that is still held is cut off by the end of the process.
+    let _ = tokio::time::timeout(CLOSE, app.close()).await;
     match tokio::time::timeout(start::DRAIN, serving_admin).await {
         Ok(Ok(Err(e))) => Err(RunError::Admin(e)),
         // It ended well, or somebody still holds a connection to it, which ends with the process.

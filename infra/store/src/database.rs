@@ -113,6 +113,14 @@ impl Database {
         }
         Ok(())
     }
+
+    /// Closes every connection, those in use once they are given back. A SQLite file is then whole
+    /// without its write-ahead log, unless other processes have it open.
+    pub async fn close(&self) {
+        for shard in &self.shards {
+            shard.pool.close().await;
+        }
+    }
 }
 
 const APPLIED_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (name TEXT PRIMARY KEY)";

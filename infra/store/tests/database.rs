@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
 use std::path::Path;
+use std::time::Duration;
 
 use spillway_store::{Database, Kind, Migration, Options, StoreError};
 use spillway_test_support::Postgres;
@@ -167,6 +168,17 @@ async fn sqlite() {
         .await
         .unwrap();
     assert_eq!(mode, "wal");
+    let log = folder.path().join("new/folder/a.db-wal");
+    assert!(log.exists());
+    database.close().await;
+    // Connections of the battery's other handles may still be closing.
+    let gone = async {
+        while log.exists() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let gone = tokio::time::timeout(Duration::from_secs(20), gone).await;
+    assert!(gone.is_ok(), "the write-ahead log is left behind");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -179,8 +191,7 @@ async fn postgres() {
 async fn a_database_that_is_away_is_an_error_in_time() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("folder.db")).unwrap();
-    let options =
-        Options { acquire_timeout: std::time::Duration::from_millis(300), ..Options::default() };
+    let options = Options { acquire_timeout: Duration::from_millis(300), ..Options::default() };
     // A listener that never answers, and a file that is a folder.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("postgres://nobody@{}/none", silent.local_addr().unwrap());
