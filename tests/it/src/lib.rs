@@ -1,1 +1,1 @@
-//! spillway-it
+//! The end-to-end tests; see `tests/it`.

@@ -7,6 +7,6 @@ mod servers;
 mod spillway;
 
 pub use loopback::Block;
-pub use process::Process;
+pub use process::{Process, wait_until};
 pub use servers::{Postgres, Redis};
 pub use spillway::{Spillway, example_config, program};

@@ -1,7 +1,8 @@
 //! A child process that ends with its owner, whatever happens to the owner.
 
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 /// A child that is stopped when dropped: SIGTERM, then SIGKILL after ten seconds.
@@ -29,7 +30,8 @@ impl Process {
         if let Some(folder) = command.get_current_dir() {
             guarded.current_dir(folder);
         }
-        Self::adopt(&mut guarded)
+        guarded.stdout(Stdio::null());
+        Self::adopt(guarded)
     }
 
     /// Starts `command` as it is.
@@ -37,10 +39,11 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     #[must_use]
-    pub fn adopt(command: &mut Command) -> Self {
-        match command.spawn() {
+    pub fn adopt(command: Command) -> Self {
+        let described = format!("{command:?}");
+        match spawn_on_lasting_thread(command) {
             Ok(child) => Self { child },
-            Err(e) => panic!("cannot start {command:?}: {e}"),
+            Err(e) => panic!("cannot start {described}: {e}"),
         }
     }
 
@@ -103,7 +106,7 @@ impl Drop for Process {
 /// # Panics
 /// When it does not become true within `at_most`; `what` says what was waited for.
 #[expect(clippy::disallowed_methods, reason = "a deadline of the test itself")]
-pub(crate) fn wait_until(what: &str, at_most: Duration, mut ready: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, at_most: Duration, mut ready: impl FnMut() -> bool) {
     let end = Instant::now() + at_most;
     while !ready() {
         assert!(Instant::now() < end, "waited {at_most:?} in vain: {what}");
@@ -116,4 +119,26 @@ pub(crate) fn on_path(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|dir| Path::new(&dir).join(program).exists())
     })
+}
+
+/// Spawns on a thread that lives as long as the process: a parent-death signal is sent when the
+/// *thread* that spawned ends, and the threads of tests and of blocking pools end early.
+fn spawn_on_lasting_thread(command: Command) -> std::io::Result<Child> {
+    type Order = (Command, mpsc::Sender<std::io::Result<Child>>);
+    static SPAWNER: OnceLock<Mutex<mpsc::Sender<Order>>> = OnceLock::new();
+    let spawner = SPAWNER.get_or_init(|| {
+        let (orders, received) = mpsc::channel::<Order>();
+        std::thread::spawn(move || {
+            for (mut command, answer) in received {
+                // Whoever ordered waits for the answer.
+                let _ = answer.send(command.spawn());
+            }
+        });
+        Mutex::new(orders)
+    });
+    let (answer, answered) = mpsc::channel();
+    let gone = |_: String| std::io::Error::other("the spawning thread has ended");
+    let orders = spawner.lock().unwrap_or_else(PoisonError::into_inner);
+    orders.send((command, answer)).map_err(|e| gone(e.to_string()))?;
+    answered.recv().map_err(|e| gone(e.to_string()))?
 }

@@ -41,8 +41,7 @@ impl Redis {
                 .args(["--port", "6379", "--bind", &address.ip().to_string()])
                 .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
                 .arg("--dir")
-                .arg(folder.path())
-                .stdout(Stdio::null());
+                .arg(folder.path());
             let process = Process::start(&command);
             wait_until("redis-server takes connections", READY, || TcpStream::connect(address).is_ok());
             Self { process, address, _folder: folder, _block: block }
@@ -116,7 +115,7 @@ impl Postgres {
             ] {
                 command.args(["-c", setting]);
             }
-            let process = Process::adopt(&mut command);
+            let process = Process::adopt(command);
             let ready = || {
                 Command::new(bin.join("pg_isready"))
                     .args(["-q", "-h", &address.ip().to_string(), "-p", "5432"])

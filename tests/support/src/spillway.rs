@@ -62,6 +62,7 @@ pub fn example_config(block: &Block, folder: &Path) -> String {
 pub struct Spillway {
     process: Process,
     config: PathBuf,
+    ready: String,
     _folder: TempDir,
     _block: Block,
 }
@@ -83,7 +84,7 @@ impl Spillway {
         }
         let mut command = Command::new(program("spillway"));
         command.args(["--json", "--config"]).arg(&config).arg("up").stdout(Stdio::piped());
-        let mut process = Process::adopt(&mut command);
+        let mut process = Process::adopt(command);
         let Some(stdout) = process.child().stdout.take() else { panic!("stdout is piped") };
         let (lines, received) = mpsc::channel();
         // The thread ends when `up` closes its output.
@@ -93,20 +94,26 @@ impl Spillway {
             }
         });
         let deadline = Duration::from_secs(30);
-        loop {
+        let ready = loop {
             match received.recv_timeout(deadline) {
-                Ok(line) if line.contains("\"ready\"") => break,
+                Ok(line) if line.contains("\"ready\"") => break line,
                 Ok(_) => {}
                 Err(e) => panic!("`spillway up` did not become ready: {e}"),
             }
-        }
-        Self { process, config, _folder: folder, _block: block }
+        };
+        Self { process, config, ready, _folder: folder, _block: block }
     }
 
     /// Its configuration file.
     #[must_use]
     pub fn config(&self) -> &Path {
         &self.config
+    }
+
+    /// The line of JSON it printed when it was ready: its parts, their processes and addresses.
+    #[must_use]
+    pub fn ready(&self) -> &str {
+        &self.ready
     }
 
     /// The process of `spillway up`.

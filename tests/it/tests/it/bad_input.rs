@@ -1,0 +1,159 @@
+//! What is malformed, dead or full disturbs nothing else.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use spillway_test_support::{Spillway, program, wait_until};
+
+use crate::alone;
+
+/// The address of a part, from what `up` says when it is ready.
+fn address(spillway: &Spillway, field: &str, protocol: &str) -> SocketAddr {
+    let ready: Value = serde_json::from_str(spillway.ready()).unwrap();
+    let listens = ready["parts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|part| part["listen"].as_array().unwrap());
+    let found = listens.clone().find(|l| l["field"] == field && l["protocol"] == protocol);
+    found.unwrap_or_else(|| panic!("no {field}"))["address"].as_str().unwrap().parse().unwrap()
+}
+
+/// One request on a connection of its own; the whole answer as text.
+fn exchange(to: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(request).unwrap();
+    let mut answer = Vec::new();
+    // A reset after the answer is as good an end as any.
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn get(to: SocketAddr, path: &str) -> String {
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: code.example.test:8080\r\nConnection: close\r\n\r\n");
+    exchange(to, request.as_bytes())
+}
+
+#[test]
+fn a_malformed_configuration_is_refused_with_every_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bad.toml");
+    let text = include_str!("../../../../examples/spillway.toml")
+        .replace("port = 8080 ", "port = 80808 ")
+        .replace("weighted_qps = 1500", "weighted_qps = \"many\"")
+        .replace("tier = 3", "tier = 4");
+    std::fs::write(&path, text).unwrap();
+    for command in ["check", "up"] {
+        let output = Command::new(program("spillway")).arg(command).arg(&path).output().unwrap();
+        assert_eq!(output.status.code(), Some(78), "{command}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said.lines().count(), 3, "{said}");
+        assert!(said.contains("bad.toml:7:8: "), "{said}");
+    }
+    let output =
+        Command::new(program("spillway")).args(["check", "--no-such-option"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+}
+
+#[test]
+fn malformed_dns_and_http_disturb_nothing() {
+    let _alone = alone();
+    let spillway = Spillway::up(|config| config);
+    let dns = address(&spillway, "dns.listen", "udp");
+    let vip = address(&spillway, "site.0.balancer.listen", "tcp");
+    let slb = address(&spillway, "cloud.local.listen", "tcp");
+
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for packet in
+        [&b""[..], b"x", &[0xff; 12], &[0; 600], &[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xc0, 0x0c]]
+    {
+        socket.send_to(packet, dns).unwrap();
+    }
+    let mut stream = TcpStream::connect(dns).unwrap();
+    stream.write_all(&[0xff, 0xff, 1, 2, 3]).unwrap();
+    for to in [vip, slb] {
+        for request in [
+            &b"\x00\x01\x02\r\n\r\n"[..],
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"POST /v1/scans HTTP/1.1\r\nHost: code.example.test\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            b"POST /v1/scans HTTP/1.1\r\nHost: code.example.test\r\nContent-Length: x\r\n\r\n",
+        ] {
+            let answer = exchange(to, request);
+            assert!(answer.starts_with("HTTP/1.1 400") || answer.is_empty(), "{request:?} got {answer}");
+        }
+    }
+
+    let output = Command::new("dig")
+        .args([
+            &format!("@{}", dns.ip()),
+            "-p",
+            &dns.port().to_string(),
+            "code.example.test",
+            "+short",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), vip.ip().to_string());
+    assert!(get(vip, "/v1/notices").starts_with("HTTP/1.1 200"));
+    assert!(get(slb, "/v1/notices").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn a_dead_upstream_is_an_error_and_no_more() {
+    let _alone = alone();
+    let spillway = Spillway::up(|config| config);
+    let vip = address(&spillway, "site.0.balancer.listen", "tcp");
+    let ready: Value = serde_json::from_str(spillway.ready()).unwrap();
+    let service = ready["parts"][1]["pid"].as_u64().unwrap();
+    // Stopped, not killed: it takes connections and never answers.
+    let signal = |name: &str| {
+        assert!(
+            Command::new("kill").args([name, &service.to_string()]).status().unwrap().success()
+        );
+    };
+    signal("-STOP");
+    let answer = get(vip, "/v1/notices");
+    assert!(
+        ["HTTP/1.1 502", "HTTP/1.1 503", "HTTP/1.1 504"].iter().any(|s| answer.starts_with(s)),
+        "{answer}"
+    );
+    signal("-CONT");
+    wait_until("it serves again", Duration::from_secs(20), || {
+        get(vip, "/v1/notices").starts_with("HTTP/1.1 200")
+    });
+}
+
+#[test]
+fn a_full_disk_for_the_plan_file_disturbs_nothing() {
+    let _alone = alone();
+    let spillway = Spillway::up(|config| {
+        let state = config.lines().find_map(|line| line.strip_prefix("state_dir = \"")).unwrap();
+        assert!(state.starts_with("state\""), "{state}");
+        config
+    });
+    let plans = spillway.config().with_file_name("state").join("plans");
+    let kept = plans.join("dns.json.new");
+    // Every write to /dev/full fails as on a full disk.
+    wait_until("the folder of plans is there", Duration::from_secs(20), || plans.is_dir());
+    let _ = std::fs::remove_file(&kept);
+    std::os::unix::fs::symlink("/dev/full", &kept).unwrap();
+    let generation = |part: &str| -> u64 {
+        let status: Value = serde_json::from_str(&spillway.command(&["status", "--json"])).unwrap();
+        let parts = status["parts"].as_array().unwrap().clone();
+        parts.iter().find(|p| p["name"] == part).unwrap()["generation"].as_u64().unwrap()
+    };
+    let before = generation("dns");
+    let _ = spillway.command(&["knob", "set", "qr-text", "on", "--for", "10m"]);
+    wait_until("the plan is in force all the same", Duration::from_secs(20), || {
+        generation("dns") > before
+    });
+    let log =
+        std::fs::read_to_string(spillway.config().with_file_name("state").join("log/dns.log"))
+            .unwrap();
+    assert!(log.contains("cannot be kept on disk"), "{log}");
+}

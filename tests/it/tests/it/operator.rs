@@ -1,0 +1,71 @@
+//! What an operator sees and orders.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use spillway_test_support::{Spillway, program, wait_until};
+
+use crate::alone;
+
+fn json(spillway: &Spillway, arguments: &[&str]) -> Value {
+    serde_json::from_str(&spillway.command(&[arguments, &["--json"]].concat())).unwrap()
+}
+
+#[test]
+fn status_explain_plan_tier_and_knob() {
+    let _alone = alone();
+    let spillway = Spillway::up(|config| config);
+
+    let status = json(&spillway, &["status"]);
+    assert_eq!(status["tier"], 0);
+    assert_eq!(status["sites"]["east"]["share"], 0.0);
+    assert!(spillway.command(&["status"]).contains("east-gw-2"));
+
+    let explain = json(&spillway, &["explain", "--client", "192.0.2.7"]);
+    assert_eq!(explain["client"]["sites"]["east"][0], false, "nobody is spilled");
+    let rank = explain["client"]["rank"].as_f64().unwrap();
+    let neighbour = json(&spillway, &["explain", "--client", "192.0.2.200"]);
+    assert_eq!(neighbour["client"]["rank"].as_f64(), Some(rank), "one prefix, one rank");
+    assert!(spillway.command(&["explain"]).contains("because"));
+    assert!(spillway.command(&["plan", "show"]).contains("signature: good"));
+
+    let knobs = json(&spillway, &["knob", "list"]);
+    assert!(knobs.as_array().unwrap().iter().all(|knob| knob["on"] == false));
+    json(&spillway, &["knob", "set", "qr-text", "on", "--for", "10m", "--reason", "rehearsal"]);
+    let on = |spillway: &Spillway, id: &str| -> bool {
+        let knobs = json(spillway, &["knob", "list"]);
+        let knob = knobs.as_array().unwrap().iter().find(|knob| knob["id"] == id).unwrap().clone();
+        knob["on"] == true && knob["by"].as_str().is_some_and(|by| by.contains("rehearsal"))
+    };
+    wait_until("the knob is on", Duration::from_secs(10), || on(&spillway, "qr-text"));
+    json(&spillway, &["knob", "clear", "qr-text"]);
+    wait_until("the knob is off", Duration::from_secs(10), || !on(&spillway, "qr-text"));
+
+    json(&spillway, &["tier", "set", "1", "--for", "10m"]);
+    wait_until("tier 1 holds", Duration::from_secs(10), || {
+        json(&spillway, &["status"])["tier"] == 1
+    });
+    json(&spillway, &["tier", "clear"]);
+    wait_until("tier 0 again", Duration::from_secs(30), || {
+        json(&spillway, &["status"])["tier"] == 0
+    });
+}
+
+#[test]
+fn an_absent_agent_is_named() {
+    let _alone = alone();
+    let block = spillway_test_support::Block::claim();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("spillway.toml");
+    std::fs::write(&config, spillway_test_support::example_config(&block, folder.path())).unwrap();
+    let output = Command::new(program("spillway"))
+        .arg("--config")
+        .arg(&config)
+        .arg("status")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&format!("{}:9100", block.address(1))), "{said}");
+}
