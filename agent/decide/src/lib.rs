@@ -1,1 +1,378 @@
-//! spillway-decide
+//! The decision: from what was observed to the plan, and why.
+//!
+//! [`decide`] is a plain function. It reads no clock, does no IO and draws no random numbers: the
+//! same inputs give the same bits on any machine, so a decision can be recomputed from the journal.
+//! Once a second it goes from readings to rates, from rates to a forecast of demand, from the
+//! forecast to the smallest share that keeps each site under its limits, and where the cloud cannot
+//! take that much, to a tier. Raising is at once; lowering waits for a dwell. No data is not zero:
+//! a blind site holds.
+
+mod cloud;
+mod demand;
+mod forecast;
+mod observe;
+mod policy;
+mod reason;
+mod share;
+mod state;
+mod tier;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use spillway_model::api::{CloudStatus, Decision, KnobOrder, SiteStatus, TierOrder};
+use spillway_model::plan::{SitePlan, SpillMode, Tier};
+use spillway_model::{KnobId, Load, Plan, Share, SiteId, UnixMillis};
+
+pub use policy::Policy;
+pub use reason::explain_client;
+pub use state::State;
+
+use cloud::Limit;
+use demand::{Context, Expected, Now, Spilled};
+use observe::{SiteSense, sense};
+use policy::SitePolicy;
+use share::{Allowed, Case, Move, Need, Pressure};
+use state::SiteState;
+use tier::{KnobSet, Verdict};
+
+/// One tick's inputs, exactly as journalled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// When the tick began, by the agent's clock.
+    pub at: UnixMillis,
+    /// Of every part that answered this tick.
+    pub loads: Vec<Load>,
+    /// Parts that did not, by name, and why.
+    pub missing: BTreeMap<String, String>,
+    /// Bytes sent by the named interface of a site, where one is named: a counter.
+    pub interface_bytes: BTreeMap<SiteId, u64>,
+    /// The operator's orders in force.
+    pub orders: Orders,
+}
+
+/// The operator's orders, each until a time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Orders {
+    /// The least tier to hold.
+    pub tier: Option<(TierOrder, UnixMillis)>,
+    /// Knobs turned on, or held off.
+    pub knobs: BTreeMap<KnobId, (KnobOrder, UnixMillis)>,
+}
+
+impl Orders {
+    /// The order on a tier, if one is in force at `at`.
+    pub(crate) fn floor(&self, at: UnixMillis) -> Option<&TierOrder> {
+        self.tier.as_ref().filter(|(_, until)| at < *until).map(|(order, _)| order)
+    }
+
+    /// The order on a knob, if one is in force at `at`.
+    pub(crate) fn knob(&self, id: &KnobId, at: UnixMillis) -> Option<(&KnobOrder, UnixMillis)> {
+        self.knobs.get(id).filter(|(_, until)| at < *until).map(|(order, until)| (order, *until))
+    }
+}
+
+/// What one tick came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// For the next tick.
+    pub state: State,
+    /// The plan in force from now on: a new generation if `decision.published`, else the last one.
+    pub plan: Plan,
+    /// For the journal.
+    pub decision: Decision,
+    /// Each site now; of a blind one, as last seen.
+    pub sites: BTreeMap<SiteId, SiteStatus>,
+    /// The cloud's side now.
+    pub cloud: CloudStatus,
+    /// One sentence that a person reads first.
+    pub headline: String,
+}
+
+/// One site during one tick.
+pub(crate) struct View<'a> {
+    pub(crate) site: &'a SitePolicy,
+    pub(crate) sense: SiteSense,
+    pub(crate) now: Now,
+    pub(crate) pressure: Pressure,
+    /// Upper bounds at the redirect horizon, with the operator's knobs only.
+    pub(crate) expected: Expected,
+    pub(crate) need: Need,
+    /// The share before.
+    pub(crate) share: f64,
+    /// Largest share that the cloud takes.
+    pub(crate) most: f64,
+    pub(crate) moved: Move,
+    pub(crate) mode: SpillMode,
+}
+
+/// Decides one tick.
+#[must_use]
+pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outcome {
+    let (at, orders) = (observation.at, &observation.orders);
+    let mut next = state.fitted(policy);
+    let floor = orders.floor(at).map_or(Tier::Normal, |order| order.tier);
+
+    let sensed = sense(policy, &mut next.readings, state.plan.generation, observation);
+    let limit = next.cloud.limit(policy, &sensed.cloud, at);
+    let parts = cloud_parts(policy, &next);
+    let mut views = Vec::with_capacity(policy.sites.len());
+    for ((site, sense), part) in policy.sites.iter().zip(sensed.sites).zip(parts) {
+        let spilled = match &sensed.cloud {
+            Ok(cloud) => Spilled::Counted(cloud, part),
+            Err(_) if policy.cloud_reports => Spilled::Unknown,
+            Err(_) => Spilled::Inferred,
+        };
+        let why = sensed.cloud.as_ref().err().map_or("", String::as_str);
+        views.push(view(policy, &mut next, site, sense, &spilled, why, observation));
+    }
+    allot(policy, &next, &limit, &mut views);
+    for view in &mut views {
+        let Some(site) = next.sites.get_mut(&view.site.id) else { continue };
+        move_share(policy, site, view, at);
+    }
+
+    let verdict = verdict(policy, &next, &views, orders, at);
+    let tier_before = next.tier.tier;
+    next.tier.step(policy, verdict, floor, at);
+    next.tier.note(&KnobSet::of(policy, next.tier.tier, orders, at), at);
+
+    let reasons = reason::reasons(policy, &next, &views, &limit, observation, tier_before);
+    let published = publish(policy, &mut next, &views, observation, &reasons);
+    let (binding, headline) = reason::headline(&next, &views, &limit);
+    for view in &views {
+        if let Some(site) = next.sites.get_mut(&view.site.id) {
+            note_status(view, &mut site.status);
+        }
+    }
+    let decision = Decision {
+        at,
+        generation: next.plan.generation,
+        tier: next.plan.tier,
+        shares: next.plan.sites.iter().map(|(id, plan)| (id.clone(), plan.share)).collect(),
+        binding: binding.as_str().to_owned(),
+        published,
+        reasons,
+    };
+    Outcome {
+        plan: next.plan.clone(),
+        decision,
+        sites: next.sites.iter().map(|(id, site)| (id.clone(), site.status.clone())).collect(),
+        cloud: next.cloud.status.clone(),
+        headline,
+        state: next,
+    }
+}
+
+/// Which part of the cloud's arrivals each site sent there. Their clients cannot be told apart
+/// there, so they are divided by what each site should have spilled.
+fn cloud_parts(policy: &Policy, state: &State) -> Vec<f64> {
+    let spilled = |site: &SitePolicy, share: f64| {
+        state.sites.get(&site.id).map_or(0.0, |s| s.demand.requests() * share)
+    };
+    let sites = || policy.sites.iter();
+    let by_share: Vec<f64> =
+        sites().map(|site| spilled(site, state.plan.share(&site.id).get())).collect();
+    let by_size: Vec<f64> = sites().map(|site| spilled(site, 1.0)).collect();
+    for weights in [by_share, by_size] {
+        let sum: f64 = weights.iter().sum();
+        if sum > 0.0 {
+            return weights.iter().map(|weight| weight / sum).collect();
+        }
+    }
+    vec![1.0 / policy.sites.len() as f64; policy.sites.len()]
+}
+
+/// Takes in what was seen of one site and computes what share it needs.
+fn view<'a>(
+    policy: &Policy,
+    next: &mut State,
+    site: &'a SitePolicy,
+    mut sense: SiteSense,
+    spilled: &Spilled<'_>,
+    cloud_gap: &str,
+    observation: &Observation,
+) -> View<'a> {
+    let (at, orders) = (observation.at, &observation.orders);
+    let in_force = KnobSet::of(policy, next.plan.tier, orders, at);
+    let settled = next.tier.settled(&in_force, at);
+    let share = next.plan.share(&site.id).get();
+    let mode = next.plan.sites.get(&site.id).map_or(SpillMode::Redirect, |plan| plan.mode);
+    let State { sites, learned, .. } = next;
+    let kept = sites.entry(site.id.clone()).or_default();
+    let settling = kept.share.settling(at) || !settled;
+    let pressure = Pressure::of(site, &sense, settling);
+    let mut view = View {
+        site,
+        now: Now::default(),
+        pressure,
+        expected: Expected::default(),
+        need: Need::default(),
+        share,
+        most: 1.0,
+        moved: Move::Kept(share),
+        mode,
+        sense: SiteSense::default(),
+    };
+    if matches!(spilled, Spilled::Unknown) && (share > 0.0 || kept.demand.in_cloud()) {
+        sense.gaps.push(cloud_gap.to_owned());
+    }
+    if sense.sees() {
+        let context = Context {
+            policy,
+            site,
+            set: &in_force,
+            learns: settled,
+            share,
+            steady: kept.share.steady(at),
+            congested: pressure.held_back,
+        };
+        view.now = kept.demand.update(&context, learned, &sense, spilled);
+        view.pressure = pressure.with_compute(site, view.now.home_weight);
+        let floor = orders.floor(at).map_or(Tier::Normal, |order| order.tier);
+        let asked = KnobSet::of(policy, floor, orders, at);
+        view.expected =
+            kept.demand.expected(policy, learned, &asked, policy.redirect_horizon_secs());
+        let case = Case {
+            expected: &view.expected,
+            redirect_bits: view.now.redirect_bits,
+            pressure: view.pressure,
+            sense: &sense,
+        };
+        view.need = kept.share.need(policy, site, &case, share);
+    }
+    view.sense = sense;
+    view
+}
+
+/// Divides what the cloud takes among the sites, in proportion to what each needs.
+fn allot(policy: &Policy, state: &State, limit: &Limit, views: &mut [View<'_>]) {
+    let asked = |view: &View<'_>| {
+        if view.sense.sees() {
+            view.need.share().max(0.0) * view.expected.movable_requests
+        } else {
+            let site = state.sites.get(&view.site.id);
+            view.share * site.map_or(0.0, |site| site.demand.requests())
+        }
+    };
+    let total: f64 = views.iter().map(asked).sum();
+    let part = if total > limit.requests { limit.requests / total } else { return };
+    for view in views {
+        view.most = part * view.need.share();
+        if limit.keeps || policy.routes.is_empty() {
+            view.most = view.most.max(view.share);
+        }
+    }
+}
+
+/// Moves the share of one site, and says how what is spilled is to move.
+fn move_share(policy: &Policy, site: &mut SiteState, view: &mut View<'_>, at: UnixMillis) {
+    if !view.sense.sees() {
+        return;
+    }
+    let allowed = Allowed { most: view.most, whole: view.sense.whole() };
+    view.moved = site.share.next(policy, &view.need, allowed, view.share, at);
+    let fits = |part: f64| view.expected.bits() <= view.site.cap * policy.uplink_target * part;
+    view.mode = match (view.mode, view.share > 0.0) {
+        _ if view.moved.share() <= 0.0 => SpillMode::Redirect,
+        // Proxying spares the client a turn, but its answers cross the uplink after all.
+        (_, false) if view.need.compute > 0.0 && fits(0.9) => SpillMode::Proxy,
+        (SpillMode::Proxy, true) if fits(1.0) => SpillMode::Proxy,
+        _ => SpillMode::Redirect,
+    };
+}
+
+/// What the sites together say about the tier: whether, with all that the cloud takes spilled, home
+/// stays below half way between its targets and its caps.
+fn verdict(
+    policy: &Policy,
+    state: &State,
+    views: &[View<'_>],
+    orders: &Orders,
+    at: UnixMillis,
+) -> Verdict {
+    let horizon = policy.redirect_horizon_secs();
+    let fits = |view: &View<'_>, tier: Tier, margin: f64| {
+        let set = KnobSet::of(policy, tier, orders, at);
+        let Some(site) = state.sites.get(&view.site.id) else { return true };
+        let expected = site.demand.expected(policy, &state.learned, &set, horizon);
+        let below = |load: f64, cap: f64, target: f64| load * margin <= cap * (1.0 + target) / 2.0;
+        below(expected.home_bits(view.most), view.site.cap, policy.uplink_target)
+            && below(expected.home_weight(view.most), view.site.weighted_qps, policy.compute_target)
+    };
+    let tier = state.tier.tier;
+    let mut verdict = if tier == Tier::Normal { Verdict::Right } else { Verdict::Milder };
+    for view in views {
+        if !view.sense.sees() {
+            verdict = Verdict::Blind;
+            continue;
+        }
+        // The line says what the forecast does not: it is full, with all spilled that can be.
+        let panics = view.pressure.congested
+            && !view.pressure.settling
+            && view.most < 1.0
+            && view.share + 1.0 / 64.0 >= view.most;
+        if panics || !fits(view, tier, 1.0) {
+            return Verdict::Short;
+        }
+        let milder = tier.milder().is_some_and(|milder| fits(view, milder, 1.1));
+        if !view.sense.whole() {
+            verdict = Verdict::Blind;
+        } else if !milder && verdict == Verdict::Milder {
+            verdict = Verdict::Right;
+        }
+    }
+    verdict
+}
+
+/// Makes the plan of the next generation, if it says something new or the lease is to be renewed.
+fn publish(
+    policy: &Policy,
+    next: &mut State,
+    views: &[View<'_>],
+    observation: &Observation,
+    reasons: &[String],
+) -> bool {
+    let at = observation.at;
+    let sites = views.iter().map(|view| {
+        let share = Share::clamped(view.moved.share());
+        let plan = SitePlan { share, mode: view.mode, dns_ttl_secs: policy.dns_ttl_secs };
+        (view.site.id.clone(), plan)
+    });
+    let plan = Plan {
+        generation: next.plan.generation.saturating_add(1),
+        issued_at: at,
+        expires_at: at.plus_secs(policy.lease_secs),
+        sites: sites.collect(),
+        tier: next.tier.tier,
+        knobs: tier::leases(policy, next.tier.tier, &observation.orders, at),
+        reasons: reasons.to_vec(),
+    };
+    let issued = next.plan.issued_at;
+    let due = at < issued || at.millis_since(issued) >= policy.lease_secs * 1000 / 3;
+    let published = due || !plan.same_instruction(&next.plan);
+    if published {
+        next.plan = plan;
+    }
+    published
+}
+
+/// The site as people see it. A blind site is shown as last seen.
+fn note_status(view: &View<'_>, status: &mut SiteStatus) {
+    status.share = Share::clamped(view.moved.share());
+    status.mode = view.mode;
+    status.uplink_cap_bits_per_sec = view.site.cap;
+    status.weighted_qps_max = view.site.weighted_qps;
+    status.p95_limit_ms = view.site.p95_ms;
+    if let Some(uplink) = view.sense.uplink {
+        status.uplink_bits_per_sec = uplink.bits_per_sec;
+    }
+    if view.sense.sees() {
+        status.demand_bits_per_sec = view.now.bits;
+        status.forecast_bits_per_sec = view.expected.bits();
+        status.weighted_qps = view.now.home_weight;
+        status.requests_per_sec = view.now.requests;
+        status.p95_ms = view.sense.p95_ms;
+        status.failed_per_sec = view.now.failed;
+    }
+}

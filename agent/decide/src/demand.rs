@@ -1,0 +1,347 @@
+//! Demand: what would be asked of a site if nothing were spilled or degraded, and what that would
+//! weigh on its uplink and its processors.
+//!
+//! An overfull uplink caps the bytes that leave but not the requests that arrive, so demand is
+//! arrivals times the bytes that an answer of that route is known to have.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::forecast::{Forecast, weight};
+use crate::observe::{CloudSense, Counts, SiteSense};
+use crate::policy::{Policy, SitePolicy};
+use crate::tier::KnobSet;
+
+/// Bytes of a shed answer, and what it costs in weighted requests.
+const SHED_BYTES: f64 = 300.0;
+const SHED_WEIGHT: f64 = 0.05;
+/// Bytes of a 307.
+pub(crate) const REDIRECT_BYTES: f64 = 350.0;
+/// So many answers weigh as much as all that was learned before.
+const ANSWERS_TO_TRUST: f64 = 200.0;
+/// Sets of knobs whose bytes are remembered.
+const SETS_MAX: usize = 16;
+/// Knobs that are declared to release more than this are not believed.
+const RELEASE_MAX: f64 = 0.95;
+/// Time constant of the mix of routes, in seconds.
+const MIX_SECS: f64 = 5.0;
+/// Heads, acknowledgements and what was sent again, as a multiple of the answers' bytes.
+const OVERHEAD_MAX: f64 = 1.3;
+const OVERHEAD_SECS: f64 = 60.0;
+/// Bounds and time constant of the correction for clients that are no continuum.
+const SKEW: (f64, f64) = (-0.25, 0.5);
+const SKEW_SECS: f64 = 20.0;
+
+/// Bytes per answer of each route, by the set of knobs that was on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LearnedBytes {
+    /// By [`KnobSet::key`]; then in the order of the policy's routes.
+    sets: BTreeMap<String, Vec<Mean>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Mean {
+    bytes: f64,
+    answers: u64,
+}
+
+impl LearnedBytes {
+    /// Bytes of an answer of route `place` while the knobs of `set` are on: as measured, or the
+    /// undegraded bytes less what the knobs are declared to release.
+    pub(crate) fn bytes(&self, policy: &Policy, set: &KnobSet, place: usize) -> f64 {
+        if set.sheds(place) {
+            return SHED_BYTES;
+        }
+        self.measured(&set.key, place).unwrap_or_else(|| self.declared(policy, set, place))
+    }
+
+    fn measured(&self, key: &str, place: usize) -> Option<f64> {
+        let mean = self.sets.get(key)?.get(place)?;
+        (mean.answers > 0).then_some(mean.bytes)
+    }
+
+    fn declared(&self, policy: &Policy, set: &KnobSet, place: usize) -> f64 {
+        let undegraded = self.measured("", place);
+        let prior = policy.routes.get(place).map_or(0.0, |route| route.response_bytes);
+        undegraded.unwrap_or(prior) * (1.0 - set.releases.min(RELEASE_MAX))
+    }
+
+    fn learn(&mut self, policy: &Policy, set: &KnobSet, place: usize, counts: &Counts, secs: f64) {
+        let answers = (counts.served * secs).round();
+        if answers < 1.0 || set.sheds(place) {
+            return;
+        }
+        let seen = counts.served_bytes / counts.served;
+        let before = self.bytes(policy, set, place);
+        if !self.sets.contains_key(&set.key) && self.sets.len() >= SETS_MAX {
+            return;
+        }
+        let means = self.sets.entry(set.key.clone()).or_default();
+        means.resize(policy.routes.len(), Mean::default());
+        let Some(mean) = means.get_mut(place) else { return };
+        // Quick while little is known; then no tick alone counts for more than a fifth.
+        let most = if (mean.answers as f64) < ANSWERS_TO_TRUST { 0.5 } else { 0.2 };
+        mean.bytes = before + weight(answers, ANSWERS_TO_TRUST).min(most) * (seen - before);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count of requests in one tick, at least 1"
+        )]
+        let answers = answers as u64;
+        mean.answers = mean.answers.saturating_add(answers);
+    }
+}
+
+/// What is known of one site's demand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Demand {
+    /// Bits per second of undegraded answers, [`Demand::overhead`] not counted.
+    bits: Forecast,
+    weighted: Forecast,
+    requests: Forecast,
+    /// Requests per second by route, smoothed.
+    mix: Vec<f64>,
+    /// Those of them that were served by the cloud last.
+    cloud: Vec<f64>,
+    overhead: f64,
+    /// How much more of the demand than `1 − share` stays at home, see [`home_part`].
+    pub(crate) skew: f64,
+}
+
+impl Default for Demand {
+    fn default() -> Self {
+        Self {
+            bits: Forecast::default(),
+            weighted: Forecast::default(),
+            requests: Forecast::default(),
+            mix: Vec::new(),
+            cloud: Vec::new(),
+            overhead: 1.0,
+            skew: 0.0,
+        }
+    }
+}
+
+/// The part of a site's movable demand that stays at home at a share: `(1 − s)(1 + skew · s)`.
+/// Ranks are uniform, but a finite number of clients that do not all ask equally often is not; the
+/// skew, learned and bounded, is what they are off by. It is everything at no share and nothing at
+/// the whole, and falls in between.
+pub(crate) fn home_part(share: f64, skew: f64) -> f64 {
+    (1.0 - share) * (1.0 + skew * share)
+}
+
+/// Upper bounds of the load of one site, were nothing spilled, with some set of knobs on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Expected {
+    /// Bits per second that no share can move off the uplink, and those that it can.
+    pub(crate) pinned_bits: f64,
+    pub(crate) movable_bits: f64,
+    /// The same of weighted requests per second.
+    pub(crate) pinned_weight: f64,
+    pub(crate) movable_weight: f64,
+    /// Requests per second that a share can move.
+    pub(crate) movable_requests: f64,
+    pub(crate) skew: f64,
+}
+
+impl Expected {
+    pub(crate) fn bits(&self) -> f64 {
+        self.pinned_bits + self.movable_bits
+    }
+
+    pub(crate) fn weight(&self) -> f64 {
+        self.pinned_weight + self.movable_weight
+    }
+
+    pub(crate) fn home_bits(&self, share: f64) -> f64 {
+        self.pinned_bits + home_part(share, self.skew) * self.movable_bits
+    }
+
+    pub(crate) fn home_weight(&self, share: f64) -> f64 {
+        self.pinned_weight + home_part(share, self.skew) * self.movable_weight
+    }
+}
+
+/// The demand of one site over the last tick.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Now {
+    pub(crate) requests: f64,
+    /// Bits per second, were nothing spilled or degraded.
+    pub(crate) bits: f64,
+    /// Weighted requests per second that were served at home.
+    pub(crate) home_weight: f64,
+    pub(crate) failed: f64,
+    /// Bits per second of 307s now.
+    pub(crate) redirect_bits: f64,
+}
+
+/// What the cloud's side says of one site's spilled requests.
+pub(crate) enum Spilled<'a> {
+    /// Its arrivals, and the part of them that is this site's.
+    Counted(&'a CloudSense, f64),
+    /// It should have said, but did not.
+    Unknown,
+    /// It never says: what is spilled follows from the share in force.
+    Inferred,
+}
+
+impl Demand {
+    /// Takes in one tick. `share` is the one in force, `steady` that it has been for a while,
+    /// `congested` that the uplink held bytes back, so that bytes are no measure of answers.
+    pub(crate) fn update(
+        &mut self,
+        context: &Context<'_>,
+        learned: &mut LearnedBytes,
+        sense: &SiteSense,
+        spilled: &Spilled<'_>,
+    ) -> Now {
+        let policy = context.policy;
+        let routes = policy.routes.len();
+        self.mix.resize(routes, 0.0);
+        self.cloud.resize(routes, 0.0);
+        let fresh = self.requests == Forecast::default();
+        let mut now = Now::default();
+        let (mut weighted, mut home) = (0.0, 0.0);
+        for (place, counts) in sense.routes.iter().enumerate() {
+            let stayed = counts.stayed();
+            let in_cloud = match spilled {
+                // What was sent on has arrived there or is about to.
+                Spilled::Counted(cloud, part) => {
+                    (cloud.routes[place].arrivals * part).max(counts.sent_on())
+                }
+                Spilled::Unknown => self.cloud[place].max(counts.sent_on()),
+                Spilled::Inferred => {
+                    let share = context.share.min(0.95);
+                    (stayed * share / (1.0 - share)).max(counts.sent_on())
+                }
+            };
+            self.cloud[place] = in_cloud;
+            let rate = stayed + in_cloud;
+            let gain = if fresh { 1.0 } else { weight(sense.secs, MIX_SECS) };
+            self.mix[place] += gain * (rate - self.mix[place]);
+            if context.learns {
+                if !context.congested {
+                    learned.learn(policy, context.set, place, counts, sense.secs);
+                }
+                if let Spilled::Counted(cloud, _) = spilled {
+                    learned.learn(policy, context.set, place, &cloud.routes[place], cloud.secs);
+                }
+            }
+            let weight = policy.routes[place].weight;
+            now.requests += rate;
+            now.bits += rate * 8.0 * learned.bytes(policy, &KnobSet::default(), place);
+            now.home_weight += (stayed - counts.shed).max(0.0) * weight;
+            now.failed += counts.failed;
+            now.redirect_bits += counts.redirected * 8.0 * REDIRECT_BYTES;
+            weighted += rate * weight;
+            home += stayed;
+        }
+        let take = if sense.gaps.is_empty() { Forecast::update } else { Forecast::update_at_least };
+        take(&mut self.bits, now.bits, sense.secs);
+        take(&mut self.weighted, weighted, sense.secs);
+        take(&mut self.requests, now.requests, sense.secs);
+        self.learn_overhead(context, sense);
+        if matches!(spilled, Spilled::Counted(..)) {
+            self.learn_skew(context, sense, home, now.requests);
+        }
+        now.bits *= self.overhead;
+        now.redirect_bits *= self.overhead;
+        now
+    }
+
+    fn learn_overhead(&mut self, context: &Context<'_>, sense: &SiteSense) {
+        let Some(uplink) = sense.uplink else { return };
+        // A tenth of the cap is enough bytes for a ratio to mean something.
+        let enough = sense.response_bits_per_sec > context.site.cap / 10.0;
+        if context.congested || !enough || !sense.whole() {
+            return;
+        }
+        let seen = (uplink.bits_per_sec / sense.response_bits_per_sec).clamp(1.0, OVERHEAD_MAX);
+        self.overhead += weight(sense.secs, OVERHEAD_SECS) * (seen - self.overhead);
+    }
+
+    fn learn_skew(&mut self, context: &Context<'_>, sense: &SiteSense, home: f64, all: f64) {
+        let share = context.share;
+        let telling = context.steady && sense.whole() && all * sense.secs >= 50.0;
+        let seen = if telling && (0.1..=0.97).contains(&share) {
+            ((home / all) / (1.0 - share) - 1.0) / share
+        } else if share <= 0.0 {
+            0.0
+        } else {
+            return;
+        };
+        self.skew += weight(sense.secs, SKEW_SECS) * (seen.clamp(SKEW.0, SKEW.1) - self.skew);
+    }
+
+    /// Upper bounds for the next `horizon` seconds with the knobs of `set` on.
+    pub(crate) fn expected(
+        &self,
+        policy: &Policy,
+        learned: &LearnedBytes,
+        set: &KnobSet,
+        horizon: f64,
+    ) -> Expected {
+        let mut sums = Expected { skew: self.skew, ..Expected::default() };
+        let (mut bits, mut weights, mut requests) = (0.0, 0.0, 0.0);
+        for (place, (route, rate)) in policy.routes.iter().zip(&self.mix).enumerate() {
+            let route_bits = rate * 8.0 * learned.bytes(policy, set, place);
+            let route_weight = rate * if set.sheds(place) { SHED_WEIGHT } else { route.weight };
+            if route.redirects {
+                sums.movable_bits += route_bits;
+            } else {
+                sums.pinned_bits += route_bits;
+            }
+            if route.spills {
+                sums.movable_weight += route_weight;
+                sums.movable_requests += rate;
+            } else {
+                sums.pinned_weight += route_weight;
+            }
+            bits += rate * 8.0 * learned.bytes(policy, &KnobSet::default(), place);
+            weights += rate * route.weight;
+            requests += rate;
+        }
+        let scale = |upper: f64, of: f64| if of > 0.0 { upper / of } else { 0.0 };
+        let by_bits = scale(self.bits.upper(horizon), bits) * self.overhead;
+        let by_weight = scale(self.weighted.upper(horizon), weights);
+        let by_requests = scale(self.requests.upper(horizon), requests);
+        sums.pinned_bits *= by_bits;
+        sums.movable_bits *= by_bits;
+        sums.pinned_weight *= by_weight;
+        sums.movable_weight *= by_weight;
+        sums.movable_requests *= by_requests;
+        sums
+    }
+
+    /// Whether any of the demand was served by the cloud when last heard of.
+    pub(crate) fn in_cloud(&self) -> bool {
+        self.cloud.iter().any(|rate| *rate > 0.0)
+    }
+
+    /// Requests per second, smoothed.
+    pub(crate) fn requests(&self) -> f64 {
+        self.requests.level()
+    }
+
+    /// What a restart forgets: the present. What was learned slowly is kept.
+    pub(crate) fn forget_present(&mut self) {
+        *self = Self { overhead: self.overhead, skew: self.skew, ..Self::default() };
+    }
+}
+
+/// Under what the demand of a tick was measured.
+pub(crate) struct Context<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) site: &'a SitePolicy,
+    /// The knobs in force.
+    pub(crate) set: &'a KnobSet,
+    /// Whether they have been long enough for answers to be theirs.
+    pub(crate) learns: bool,
+    /// The share in force.
+    pub(crate) share: f64,
+    /// Whether it has been for longer than a client needs to move.
+    pub(crate) steady: bool,
+    /// Whether the uplink held bytes back.
+    pub(crate) congested: bool,
+}

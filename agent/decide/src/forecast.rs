@@ -1,0 +1,161 @@
+//! Forecast of one series: Holt's linear method with a damped trend (Gardner and McKenzie, 1985) at
+//! irregular steps, and a bounded band for what it gets wrong.
+//!
+//! Every smoothing factor is `dt / (dt + τ)` and the trend is damped hyperbolically, so that only the
+//! four operations that IEEE 754 defines to the last bit are used: `exp` differs between machines.
+
+use serde::{Deserialize, Serialize};
+
+/// Time constant of the level, in seconds: what one second shows counts for two fifths.
+const LEVEL_SECS: f64 = 1.5;
+/// Time constant of the trend, in seconds.
+const TREND_SECS: f64 = 5.0;
+/// Time constant of the usual error, in seconds.
+const DEVIATION_SECS: f64 = 15.0;
+/// The trend carries at most this many seconds far, however far the horizon.
+const DAMPING_SECS: f64 = 10.0;
+/// Standard deviations above the expected value. The target below the cap is the main margin for
+/// noise; this one is for what the forecast is known to get wrong.
+const Z: f64 = 1.0;
+/// For a normal error, the standard deviation is this many mean absolute deviations.
+const SIGMA_PER_MAD: f64 = 1.25;
+/// The band never exceeds this fraction of the level, so that noise cannot ratchet a share up.
+const BAND_MAX: f64 = 0.15;
+/// An excess of this many standard deviations, and of a tenth of the level, is no noise: the level
+/// jumps to what was seen.
+const SURPRISE_SIGMAS: f64 = 4.0;
+const SURPRISE_LEAST: f64 = 0.1;
+
+/// One series.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Forecast {
+    level: f64,
+    /// Per second.
+    trend: f64,
+    /// Mean absolute one-step error.
+    deviation: f64,
+    /// The last values, newest first.
+    last: [f64; 3],
+    seen: bool,
+}
+
+/// `a / (a + b)`, the weight of `a` seconds against a time constant of `b`.
+pub(crate) fn weight(a: f64, b: f64) -> f64 {
+    a / (a + b)
+}
+
+impl Forecast {
+    /// Takes in the mean rate over the last `dt` seconds.
+    pub(crate) fn update(&mut self, value: f64, dt: f64) {
+        if !self.seen {
+            *self = Self { level: value, trend: 0.0, deviation: 0.0, last: [value; 3], seen: true };
+            return;
+        }
+        let expected = (self.level + self.trend * damped(dt)).max(0.0);
+        let error = value - expected;
+        let floor = SURPRISE_LEAST * self.level;
+        let surprise = (SURPRISE_SIGMAS * SIGMA_PER_MAD * self.deviation).max(floor);
+        let gain = if error > surprise { 1.0 } else { weight(dt, LEVEL_SECS) };
+        let level = (expected + gain * error).max(0.0);
+        self.trend += weight(dt, TREND_SECS) * ((level - self.level) / dt - self.trend);
+        // A jump says nothing about the usual error: count no more of it than would surprise.
+        let error = error.abs().min(surprise.max(SURPRISE_LEAST * level));
+        self.deviation += weight(dt, DEVIATION_SECS) * (error - self.deviation);
+        self.level = level;
+        self.last = [value, self.last[0], self.last[1]];
+    }
+
+    /// Takes in a value that is known to be too small: it may raise the forecast, never lower it.
+    pub(crate) fn update_at_least(&mut self, value: f64, dt: f64) {
+        if !self.seen || value > self.level {
+            self.update(value, dt);
+        }
+    }
+
+    /// Smoothed present value.
+    pub(crate) fn level(&self) -> f64 {
+        self.level
+    }
+
+    /// Upper bound of the value within the next `horizon` seconds. A falling trend does not count:
+    /// coming back is what the dwell decides.
+    pub(crate) fn upper(&self, horizon: f64) -> f64 {
+        let rise = self.trend.max(0.0) * damped(horizon);
+        let band = self.band();
+        let bound = self.level + rise + band;
+        // When it rises beyond doubt, what was just seen is the least of what is to come.
+        if rise > band { bound.max(self.last.iter().copied().fold(0.0, f64::max)) } else { bound }
+    }
+
+    /// What the forecast is usually off by, bounded.
+    pub(crate) fn band(&self) -> f64 {
+        (Z * SIGMA_PER_MAD * self.deviation).min(BAND_MAX * self.level)
+    }
+}
+
+/// Seconds of trend that `horizon` seconds are worth.
+fn damped(horizon: f64) -> f64 {
+    horizon * DAMPING_SECS / (DAMPING_SECS + horizon)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Forecast;
+
+    #[test]
+    fn a_constant_is_forecast_as_itself() {
+        let mut forecast = Forecast::default();
+        for _ in 0..100 {
+            forecast.update(50.0, 1.0);
+        }
+        assert_eq!(forecast.upper(60.0).to_bits(), 50.0_f64.to_bits());
+    }
+
+    #[test]
+    fn a_step_is_believed_at_once() {
+        let mut forecast = Forecast::default();
+        for _ in 0..60 {
+            forecast.update(50.0, 1.0);
+        }
+        forecast.update(400.0, 1.0);
+        assert!(forecast.upper(3.0) >= 400.0);
+        for _ in 0..30 {
+            forecast.update(400.0, 1.0);
+        }
+        let upper = forecast.upper(3.0);
+        assert!((400.0..470.0).contains(&upper), "{upper}");
+    }
+
+    #[test]
+    fn a_ramp_is_led() {
+        let mut forecast = Forecast::default();
+        for t in 0..40 {
+            forecast.update(10.0 * f64::from(t), 1.0);
+        }
+        // The last value was the mean around t = 39; three seconds on it is 420.
+        let upper = forecast.upper(3.0);
+        assert!((410.0..480.0).contains(&upper), "{upper}");
+    }
+
+    #[test]
+    fn noise_does_not_ratchet() {
+        let mut forecast = Forecast::default();
+        let mut peak: f64 = 0.0;
+        for t in 0..10_000_u32 {
+            let noise = f64::from(t.wrapping_mul(2_654_435_761) >> 16) / 65_536.0 - 0.5;
+            forecast.update(10.0 + 10.0 * noise, 1.0);
+            peak = if t > 9_000 { peak.max(forecast.upper(3.0)) } else { peak };
+        }
+        assert!(peak < 19.0, "{peak}");
+    }
+
+    #[test]
+    fn partial_data_may_only_add() {
+        let mut forecast = Forecast::default();
+        forecast.update(100.0, 1.0);
+        forecast.update_at_least(40.0, 1.0);
+        assert!(forecast.level() >= 100.0);
+        forecast.update_at_least(200.0, 1.0);
+        assert!(forecast.level() >= 200.0);
+    }
+}

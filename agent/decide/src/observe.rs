@@ -1,0 +1,426 @@
+//! From readings to rates: what happened since the last reading of each part.
+//!
+//! A counter says nothing alone. A first reading, one of a restarted process, a repeated one and a
+//! stale one give no rate, and no rate is not a rate of zero: the site is then blind, which holds.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use spillway_model::histogram;
+use spillway_model::load::{FunctionsLoad, Part};
+use spillway_model::{Load, UnixMillis};
+
+use crate::Observation;
+use crate::policy::{Policy, SitePolicy};
+
+/// Counters of one route as they are kept for the next tick, in the order of [`Counts::of`].
+type Counters = [u64; 7];
+
+/// The counters of one part at one time. Bounded by the number of routes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    boot: u64,
+    at: UnixMillis,
+    /// In the order of the policy's routes.
+    routes: Vec<Counters>,
+    response_bytes: u64,
+    /// Over all routes, without the empty buckets at the end.
+    latency: Vec<u64>,
+    uplink_bytes: u64,
+    drops: u64,
+    invocations: u64,
+    duration_us: u64,
+    throttled: u64,
+}
+
+/// All readings that the next tick subtracts from.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Readings {
+    parts: BTreeMap<String, Reading>,
+    interfaces: BTreeMap<String, (UnixMillis, u64)>,
+}
+
+/// Requests per second of one route, and bytes per second.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counts {
+    pub(crate) arrivals: f64,
+    pub(crate) served: f64,
+    pub(crate) redirected: f64,
+    pub(crate) proxied: f64,
+    pub(crate) shed: f64,
+    pub(crate) failed: f64,
+    pub(crate) served_bytes: f64,
+}
+
+impl Counts {
+    fn of(counters: Counters, secs: f64) -> Self {
+        let [arrivals, served, redirected, proxied, shed, failed, served_bytes] =
+            counters.map(|n| n as f64 / secs);
+        Self { arrivals, served, redirected, proxied, shed, failed, served_bytes }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.arrivals += other.arrivals;
+        self.served += other.served;
+        self.redirected += other.redirected;
+        self.proxied += other.proxied;
+        self.shed += other.shed;
+        self.failed += other.failed;
+        self.served_bytes += other.served_bytes;
+    }
+
+    /// Requests per second that stayed where they arrived.
+    pub(crate) fn stayed(&self) -> f64 {
+        (self.arrivals - self.redirected - self.proxied).max(0.0)
+    }
+
+    /// Requests per second sent on to the cloud.
+    pub(crate) fn sent_on(&self) -> f64 {
+        self.redirected + self.proxied
+    }
+}
+
+/// What happened between two readings of one part.
+#[derive(Debug)]
+struct Delta {
+    secs: f64,
+    routes: Vec<Counts>,
+    response_bytes: f64,
+    latency: Vec<u64>,
+    uplink_bytes: f64,
+    drops: u64,
+    invocations: u64,
+    duration_us: u64,
+    throttled: f64,
+}
+
+/// The way out, over the last tick.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UplinkSense {
+    pub(crate) bits_per_sec: f64,
+    pub(crate) drops: u64,
+    pub(crate) queued_bytes: f64,
+}
+
+/// One site, over the last tick.
+#[derive(Debug, Default)]
+pub(crate) struct SiteSense {
+    /// Seconds the rates are over; zero when no gateway gave any.
+    pub(crate) secs: f64,
+    /// Summed over the gateways that gave rates.
+    pub(crate) routes: Vec<Counts>,
+    pub(crate) response_bits_per_sec: f64,
+    pub(crate) uplink: Option<UplinkSense>,
+    pub(crate) p95_ms: Option<f64>,
+    /// How many answers `p95_ms` is over.
+    pub(crate) answers: u64,
+    /// Why the data is not whole, one clause each; empty when it is.
+    pub(crate) gaps: Vec<String>,
+    /// Parts that act on an older generation than the plan.
+    pub(crate) behind: Vec<String>,
+}
+
+impl SiteSense {
+    /// Whether anything at all is known about the requests of this tick.
+    pub(crate) fn sees(&self) -> bool {
+        self.secs > 0.0
+    }
+
+    /// Whether everything is known, which is what a share may be lowered on.
+    pub(crate) fn whole(&self) -> bool {
+        self.sees() && self.gaps.is_empty()
+    }
+}
+
+/// The cloud's side, over the last tick.
+#[derive(Debug)]
+pub(crate) struct CloudSense {
+    pub(crate) secs: f64,
+    pub(crate) routes: Vec<Counts>,
+    /// Gauges of the reading.
+    pub(crate) functions: FunctionsLoad,
+    pub(crate) invocations: u64,
+    pub(crate) duration_us: u64,
+    pub(crate) throttled_per_sec: f64,
+}
+
+/// Everything that was seen this tick. Sites are in the policy's order.
+#[derive(Debug)]
+pub(crate) struct Sensed {
+    pub(crate) sites: Vec<SiteSense>,
+    /// `Err` says why nothing is known.
+    pub(crate) cloud: Result<CloudSense, String>,
+}
+
+/// Subtracts the last readings from those of `observation`, and keeps these for the next tick.
+pub(crate) fn sense(
+    policy: &Policy,
+    readings: &mut Readings,
+    generation: u64,
+    observation: &Observation,
+) -> Sensed {
+    let mut reader = Reader { policy, readings, observation, kept: Vec::new() };
+    let sites = policy.sites.iter().map(|site| reader.site(site, generation)).collect();
+    let cloud = reader.cloud();
+    let kept = reader.kept;
+    // A part that is gone for good would otherwise be kept for ever.
+    readings.parts.retain(|key, reading| {
+        kept.contains(key) || observation.at.millis_since(reading.at) < 60_000
+    });
+    Sensed { sites, cloud }
+}
+
+struct Reader<'a> {
+    policy: &'a Policy,
+    readings: &'a mut Readings,
+    observation: &'a Observation,
+    /// Keys of the parts that answered.
+    kept: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn site(&mut self, site: &SitePolicy, generation: u64) -> SiteSense {
+        let observation = self.observation;
+        let mut sense = SiteSense {
+            routes: vec![Counts::default(); self.policy.routes.len()],
+            ..SiteSense::default()
+        };
+        let balancer = observation
+            .loads
+            .iter()
+            .find(|load| load.part == Part::Balancer && load.site.as_ref() == Some(&site.id));
+        let mut latency = Vec::new();
+        for (name, address) in &site.gateways {
+            let load = observation
+                .loads
+                .iter()
+                .find(|load| load.part == Part::Gateway && &load.name == name);
+            if load.is_some_and(|load| load.generation < generation) {
+                sense.behind.push(name.clone());
+            }
+            match self.delta(load, name, &format!("gateway {name}")) {
+                Ok(delta) => {
+                    sense.secs = sense.secs.max(delta.secs);
+                    for (sum, counts) in sense.routes.iter_mut().zip(delta.routes) {
+                        sum.add(counts);
+                    }
+                    sense.response_bits_per_sec += delta.response_bytes * 8.0;
+                    add_buckets(&mut latency, &delta.latency);
+                }
+                // A gateway that the balancer has taken out gets no requests: nothing is missed.
+                Err(_) if load.is_none() && taken_out(balancer, name, address) => {}
+                Err(gap) => sense.gaps.push(gap),
+            }
+        }
+        sense.answers = latency.iter().sum();
+        sense.p95_ms = histogram::quantile_ms(&latency, 0.95);
+        self.uplink(site, balancer, &mut sense);
+        sense
+    }
+
+    fn uplink(&mut self, site: &SitePolicy, balancer: Option<&Load>, sense: &mut SiteSense) {
+        let name = format!("balancer of {}", site.id);
+        let queued_bytes =
+            balancer.and_then(|load| load.uplink.as_ref()).map_or(0.0, |u| u.queued_bytes as f64);
+        let delta = match self.delta(balancer, site.id.as_str(), &name) {
+            Ok(delta) => delta,
+            Err(gap) => return sense.gaps.push(gap),
+        };
+        let bytes_per_sec = if site.interface {
+            match self.interface(site) {
+                Some(rate) => rate,
+                None => {
+                    let gap = format!("the interface of {} gave no byte count yet", site.id);
+                    return sense.gaps.push(gap);
+                }
+            }
+        } else {
+            delta.uplink_bytes
+        };
+        sense.uplink = Some(UplinkSense {
+            bits_per_sec: bytes_per_sec * 8.0,
+            drops: delta.drops,
+            queued_bytes,
+        });
+    }
+
+    /// Bytes per second that left from the site's named interface.
+    fn interface(&mut self, site: &SitePolicy) -> Option<f64> {
+        let now = *self.observation.interface_bytes.get(&site.id)?;
+        let at = self.observation.at;
+        let earlier = self.readings.interfaces.insert(site.id.to_string(), (at, now));
+        let (then, bytes) = earlier?;
+        let millis = at.millis_since(then);
+        if millis == 0 || millis > 20 * self.policy.stale_ms() {
+            return None;
+        }
+        Some(now.checked_sub(bytes)? as f64 * 1000.0 / millis as f64)
+    }
+
+    fn cloud(&mut self) -> Result<CloudSense, String> {
+        let observation = self.observation;
+        let mut sum: Option<CloudSense> = None;
+        for load in observation.loads.iter().filter(|load| load.part == Part::Cloud).take(16) {
+            let delta = self.delta(Some(load), &load.name, &format!("cloud {}", load.name))?;
+            let functions = load.functions.clone().unwrap_or_default();
+            let sense = sum.get_or_insert_with(|| CloudSense {
+                secs: delta.secs,
+                routes: vec![Counts::default(); self.policy.routes.len()],
+                functions: FunctionsLoad::default(),
+                invocations: 0,
+                duration_us: 0,
+                throttled_per_sec: 0.0,
+            });
+            for (sum, counts) in sense.routes.iter_mut().zip(delta.routes) {
+                sum.add(counts);
+            }
+            sense.invocations += delta.invocations;
+            sense.duration_us += delta.duration_us;
+            sense.throttled_per_sec += delta.throttled;
+            let gauges = &mut sense.functions;
+            gauges.environments += functions.environments;
+            gauges.environments_max += functions.environments_max;
+            gauges.burst_left += functions.burst_left;
+            gauges.burst_per_sec += functions.burst_per_sec;
+            gauges.cold_start_ms = gauges.cold_start_ms.max(functions.cold_start_ms);
+        }
+        sum.ok_or_else(|| match self.why_missing("cloud") {
+            Some(why) => format!("cloud: {why}"),
+            None => "the cloud's side did not answer".to_owned(),
+        })
+    }
+
+    /// What happened since the last reading of a part, or a clause that says why that is unknown.
+    fn delta(&mut self, load: Option<&Load>, name: &str, title: &str) -> Result<Delta, String> {
+        let Some(load) = load else {
+            return Err(match self.why_missing(name) {
+                Some(why) => format!("{title}: {why}"),
+                None => format!("{title} did not answer"),
+            });
+        };
+        self.kept.push(title.to_owned());
+        let age = self.observation.at.millis_since(load.at);
+        if age > self.policy.stale_ms() {
+            return Err(format!("{title}: its reading is {:.1} s old", age as f64 / 1000.0));
+        }
+        let now = Reading::of(self.policy, load);
+        let Some(earlier) = self.readings.parts.get(title) else {
+            self.readings.parts.insert(title.to_owned(), now);
+            return Err(format!("{title}: first reading, no rate yet"));
+        };
+        let millis = now.at.millis_since(earlier.at);
+        let repeated = now.at >= earlier.at && millis < self.policy.tick_ms / 4;
+        if repeated && now.boot == earlier.boot {
+            // Kept as it is, so that the next reading has a span to divide by.
+            return Err(format!("{title}: the same reading again"));
+        }
+        let delta = now.since(earlier, millis);
+        self.readings.parts.insert(title.to_owned(), now);
+        delta.ok_or_else(|| format!("{title}: restarted, no rate yet"))
+    }
+
+    fn why_missing(&self, name: &str) -> Option<&str> {
+        let missing = &self.observation.missing;
+        missing
+            .get(name)
+            .or_else(|| {
+                missing
+                    .iter()
+                    .find(|(key, _)| key.split(' ').any(|word| word == name))
+                    .map(|(_, v)| v)
+            })
+            .map(String::as_str)
+    }
+}
+
+impl Reading {
+    fn of(policy: &Policy, load: &Load) -> Self {
+        let mut latency = Vec::new();
+        for route in load.routes.values() {
+            add_buckets(&mut latency, &route.latency);
+        }
+        latency.truncate(latency.iter().rposition(|n| *n > 0).map_or(0, |last| last + 1));
+        let uplink = load.uplink.as_ref();
+        let functions = load.functions.as_ref();
+        Self {
+            boot: load.boot,
+            at: load.at,
+            routes: policy
+                .routes
+                .iter()
+                .map(|route| {
+                    load.routes.get(&route.id).map_or([0; 7], |r| {
+                        [
+                            r.arrivals,
+                            r.served,
+                            r.redirected,
+                            r.proxied,
+                            r.shed,
+                            r.failed,
+                            r.served_bytes,
+                        ]
+                    })
+                })
+                .collect(),
+            response_bytes: load.routes.values().map(|r| r.response_bytes).sum(),
+            latency,
+            uplink_bytes: uplink.map_or(0, |u| u.bytes),
+            drops: uplink.map_or(0, |u| u.drops),
+            invocations: functions.map_or(0, |f| f.invocations),
+            duration_us: functions.map_or(0, |f| f.duration_us),
+            throttled: functions.map_or(0, |f| f.throttled),
+        }
+    }
+
+    /// `None` when the process restarted in between: its boot changed, its clock went back, or a
+    /// counter did.
+    fn since(&self, earlier: &Self, millis: u64) -> Option<Delta> {
+        let changed = self.boot != earlier.boot
+            || self.routes.len() != earlier.routes.len()
+            || self.latency.len() < earlier.latency.len();
+        if changed || millis == 0 {
+            return None;
+        }
+        let secs = millis as f64 / 1000.0;
+        let mut routes = Vec::with_capacity(self.routes.len());
+        for (now, then) in self.routes.iter().zip(&earlier.routes) {
+            let mut counters = [0; 7];
+            for ((counter, now), then) in counters.iter_mut().zip(now).zip(then) {
+                *counter = now.checked_sub(*then)?;
+            }
+            routes.push(Counts::of(counters, secs));
+        }
+        let mut latency = self.latency.clone();
+        for (now, then) in latency.iter_mut().zip(&earlier.latency) {
+            *now = now.checked_sub(*then)?;
+        }
+        let per_sec = |now: u64, then: u64| Some(now.checked_sub(then)? as f64 / secs);
+        Some(Delta {
+            secs,
+            routes,
+            response_bytes: per_sec(self.response_bytes, earlier.response_bytes)?,
+            latency,
+            uplink_bytes: per_sec(self.uplink_bytes, earlier.uplink_bytes)?,
+            drops: self.drops.checked_sub(earlier.drops)?,
+            invocations: self.invocations.checked_sub(earlier.invocations)?,
+            duration_us: self.duration_us.checked_sub(earlier.duration_us)?,
+            throttled: per_sec(self.throttled, earlier.throttled)?,
+        })
+    }
+}
+
+fn add_buckets(sum: &mut Vec<u64>, more: &[u64]) {
+    if sum.len() < more.len() {
+        sum.resize(more.len(), 0);
+    }
+    for (sum, n) in sum.iter_mut().zip(more) {
+        *sum += n;
+    }
+}
+
+fn taken_out(balancer: Option<&Load>, name: &str, address: &str) -> bool {
+    let upstreams = balancer.map(|load| &load.upstreams);
+    upstreams
+        .and_then(|upstreams| upstreams.get(name).or_else(|| upstreams.get(address)))
+        .is_some_and(|upstream| !upstream.healthy)
+}

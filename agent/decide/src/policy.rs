@@ -1,0 +1,147 @@
+//! What the decision goes by: the configuration, reduced to what control needs.
+
+use std::collections::BTreeMap;
+
+use spillway_model::plan::{SpillMode, Tier};
+use spillway_model::{Config, KnobId, Plan, RouteId, Salt, SiteId};
+
+/// What the decision goes by. Immutable; made once from the configuration.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    pub(crate) salt: Salt,
+    pub(crate) lease_secs: u64,
+    pub(crate) dns_ttl_secs: u32,
+    /// Seconds between two decisions.
+    pub(crate) tick_secs: f64,
+    pub(crate) tick_ms: u64,
+    pub(crate) uplink_target: f64,
+    pub(crate) compute_target: f64,
+    pub(crate) share_dwell_secs: u64,
+    /// Most that the share falls by in a second.
+    pub(crate) share_step_down: f64,
+    pub(crate) tier_rise_secs: u64,
+    pub(crate) tier_dwell_secs: u64,
+    pub(crate) sites: Vec<SitePolicy>,
+    pub(crate) routes: Vec<RoutePolicy>,
+    pub(crate) knobs: Vec<KnobPolicy>,
+    /// Whether the cloud's side reports its load. Where nothing does, its part of the demand is
+    /// inferred from the ranks, and its limits are unknown.
+    pub(crate) cloud_reports: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct SitePolicy {
+    pub(crate) id: SiteId,
+    /// The cap of the uplink, bits per second.
+    pub(crate) cap: f64,
+    pub(crate) queue_bytes: f64,
+    pub(crate) weighted_qps: f64,
+    pub(crate) p95_ms: f64,
+    pub(crate) interface: bool,
+    /// Name and data address of each gateway, the two names a balancer may know it by.
+    pub(crate) gateways: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct RoutePolicy {
+    pub(crate) id: RouteId,
+    pub(crate) weight: f64,
+    pub(crate) response_bytes: f64,
+    /// A 307 may send it away, which spares the uplink.
+    pub(crate) redirects: bool,
+    /// It may be served by the cloud in some way, which spares compute.
+    pub(crate) spills: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct KnobPolicy {
+    pub(crate) id: KnobId,
+    pub(crate) tier: Tier,
+    pub(crate) releases: f64,
+    /// Places in [`Policy::routes`].
+    pub(crate) sheds: Vec<usize>,
+}
+
+impl Policy {
+    /// Reduces a configuration to what control needs.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let places: BTreeMap<&RouteId, usize> =
+            config.routes.iter().enumerate().map(|(i, route)| (&route.id, i)).collect();
+        let agent = &config.agent;
+        Self {
+            salt: config.plan.salt,
+            lease_secs: config.plan.lease_secs,
+            dns_ttl_secs: config.dns.ttl_secs,
+            tick_secs: agent.tick_ms as f64 / 1000.0,
+            tick_ms: agent.tick_ms,
+            uplink_target: agent.uplink_target.get(),
+            compute_target: agent.compute_target.get(),
+            share_dwell_secs: agent.share_dwell_secs,
+            share_step_down: agent.share_step_down.get(),
+            tier_rise_secs: agent.tier_rise_secs,
+            tier_dwell_secs: agent.tier_dwell_secs,
+            sites: config
+                .sites
+                .iter()
+                .map(|site| SitePolicy {
+                    id: site.id.clone(),
+                    cap: site.uplink.bits_per_sec as f64,
+                    queue_bytes: site.uplink.queue_bytes as f64,
+                    weighted_qps: site.capacity.weighted_qps,
+                    p95_ms: site.capacity.p95_ms,
+                    interface: site.uplink.interface.is_some(),
+                    gateways: site
+                        .gateways
+                        .iter()
+                        .map(|gateway| (gateway.name.clone(), gateway.listen.to_string()))
+                        .collect(),
+                })
+                .collect(),
+            routes: config
+                .routes
+                .iter()
+                .map(|route| RoutePolicy {
+                    id: route.id.clone(),
+                    weight: route.weight,
+                    response_bytes: route.response_bytes as f64,
+                    redirects: route.spill.contains(&SpillMode::Redirect),
+                    spills: !route.spill.is_empty(),
+                })
+                .collect(),
+            knobs: config
+                .knobs
+                .iter()
+                .map(|knob| KnobPolicy {
+                    id: knob.id.clone(),
+                    tier: knob.tier,
+                    releases: knob.releases.get(),
+                    sheds: knob.sheds.iter().filter_map(|id| places.get(id).copied()).collect(),
+                })
+                .collect(),
+            cloud_reports: config.cloud.local.is_some(),
+        }
+    }
+
+    /// The plan of sites that serve everything themselves.
+    pub(crate) fn initial_plan(&self) -> Plan {
+        Plan::initial(self.sites.iter().map(|site| site.id.clone()), self.dns_ttl_secs)
+    }
+
+    /// A reading older than this says nothing about now.
+    pub(crate) fn stale_ms(&self) -> u64 {
+        (3 * self.tick_ms).max(3000)
+    }
+
+    /// Seconds from a reading until a decision made on it has moved a client by 307, and the next
+    /// decision could have: one tick, and two seconds for the plan to arrive and answers under way
+    /// to end.
+    pub(crate) fn redirect_horizon_secs(&self) -> f64 {
+        self.tick_secs + 2.0
+    }
+
+    /// The same until every client has asked DNS again.
+    pub(crate) fn dns_horizon_secs(&self) -> f64 {
+        f64::from(self.dns_ttl_secs) + 2.0
+    }
+}

@@ -1,0 +1,300 @@
+//! Why: the sentences that go with a decision, most important first, each with its numbers.
+
+use std::net::IpAddr;
+
+use spillway_model::api::ClientExplain;
+use spillway_model::plan::{SpillMode, Tier};
+use spillway_model::rank::{rank, spilled};
+use spillway_model::{ClientPrefix, Plan};
+
+use crate::cloud::Limit;
+use crate::policy::Policy;
+use crate::share::{Binding, Move};
+use crate::state::State;
+use crate::{Observation, View};
+
+/// Most sentences of one decision, so that a plan stays small whatever the number of sites.
+const REASONS_MAX: usize = 40;
+
+/// All sentences of one tick.
+pub(crate) fn reasons(
+    policy: &Policy,
+    next: &State,
+    views: &[View<'_>],
+    limit: &Limit,
+    observation: &Observation,
+    tier_before: Tier,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    tier(policy, next, observation, tier_before, &mut lines);
+    for view in views {
+        let mut of_site = Vec::new();
+        blind(view, &mut of_site);
+        if view.sense.sees() {
+            limits(policy, view, &mut of_site);
+            cloud(view, limit, &mut of_site);
+            latency(view, &mut of_site);
+        }
+        movement(policy, view, &mut of_site);
+        if view.sense.sees() {
+            next_minute(policy, next, view, &mut of_site);
+        }
+        if views.len() > 1 {
+            for line in &mut of_site {
+                *line = format!("{}: {line}", view.site.id);
+            }
+        }
+        lines.append(&mut of_site);
+    }
+    lines.truncate(REASONS_MAX);
+    lines
+}
+
+fn tier(
+    policy: &Policy,
+    next: &State,
+    observation: &Observation,
+    before: Tier,
+    lines: &mut Vec<String>,
+) {
+    let at = observation.at;
+    let now = next.tier.tier;
+    let floor = observation.orders.floor(at);
+    if now > before && floor.is_none_or(|order| order.tier < now) {
+        lines.push(format!(
+            "tier: raised to {now}, for spilling has fallen short for {} s",
+            policy.tier_rise_secs
+        ));
+    } else if now < before {
+        lines.push(format!(
+            "tier: lowered to {now}, which would have sufficed for {} s",
+            policy.tier_dwell_secs
+        ));
+    } else if let Some(secs) = next.tier.short_secs(at) {
+        lines.push(match now.harsher() {
+            Some(harsher) => format!(
+                "tier: {now}; spilling has fallen short for {secs:.0} s, after {} s it rises to {harsher}",
+                policy.tier_rise_secs
+            ),
+            None => format!("tier: {now}; even so spilling falls short, and there is no harsher one"),
+        });
+    } else if now > Tier::Normal {
+        lines.push(format!(
+            "tier: {now} until a milder one would have sufficed for {} s",
+            policy.tier_dwell_secs
+        ));
+    }
+    if let Some(order) = floor {
+        lines.push(format!("tier: at least {} by order of {}", order.tier, order.by));
+    }
+    for (id, (order, until)) in &observation.orders.knobs {
+        if at < *until {
+            let what = if order.on { "on" } else { "held off" };
+            lines.push(format!("knob {id}: {what} by order of {}", order.by));
+        }
+    }
+}
+
+fn blind(view: &View<'_>, lines: &mut Vec<String>) {
+    let gaps = view.sense.gaps.join("; ");
+    if !view.sense.sees() {
+        let share = percent(view.share);
+        lines.push(format!(
+            "holding: nothing is known of this tick, so {share} stay spilled ({gaps})"
+        ));
+    } else if !gaps.is_empty() {
+        lines.push(format!("holding: data is not whole, so nothing is lowered ({gaps})"));
+    }
+    if !view.sense.behind.is_empty() {
+        lines.push(format!("on an older plan still: {}", view.sense.behind.join(", ")));
+    }
+}
+
+fn limits(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
+    let horizon = policy.redirect_horizon_secs();
+    let (need, site, expected) = (&view.need, view.site, &view.expected);
+    if need.uplink > 0.0 {
+        lines.push(format!(
+            "uplink: {} forecast for {horizon:.0} s ahead against {} ({} of {}): spill {}",
+            bits(expected.bits()),
+            bits(site.cap * policy.uplink_target),
+            percent(policy.uplink_target),
+            bits(site.cap),
+            percent(need.uplink)
+        ));
+    }
+    if need.compute > 0.0 {
+        lines.push(format!(
+            "compute: {:.0} weighted requests/s forecast for {horizon:.0} s ahead against {:.0} ({} of {:.0}): spill {}",
+            expected.weight(),
+            site.weighted_qps * policy.compute_target,
+            percent(policy.compute_target),
+            site.weighted_qps,
+            percent(need.compute)
+        ));
+    }
+    if need.panic > 0.0 {
+        let drops = view.sense.uplink.map_or(0, |uplink| uplink.drops);
+        lines.push(format!(
+            "uplink: full and dropping ({drops} drops) although {} should fit: spill {}",
+            bits(expected.home_bits(view.share)),
+            percent(need.panic)
+        ));
+    }
+}
+
+fn latency(view: &View<'_>, lines: &mut Vec<String>) {
+    let (Some(p95), limit) = (view.sense.p95_ms, view.site.p95_ms) else { return };
+    if view.need.latency > 0.0 {
+        lines.push(format!(
+            "latency: 95 % of answers within {p95:.0} ms against a limit of {limit:.0}: spill {}",
+            percent(view.need.latency)
+        ));
+    } else if view.pressure.slow && !view.pressure.busy {
+        lines.push(format!(
+            "latency: 95 % of answers within {p95:.0} ms against a limit of {limit:.0}, but neither uplink nor compute is half used: something they wait for is slow, and spilling would not help"
+        ));
+    }
+}
+
+fn cloud(view: &View<'_>, limit: &Limit, lines: &mut Vec<String>) {
+    if view.need.share() > view.most {
+        lines.push(format!(
+            "cloud: takes {}: at most {} can be spilled of the {} needed",
+            limit.why,
+            percent(view.most),
+            percent(view.need.share())
+        ));
+    }
+}
+
+fn movement(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
+    let before = percent(view.share);
+    match view.moved {
+        Move::Raised(share) => {
+            lines.push(format!("share: raised from {before} to {}", percent(share)))
+        }
+        Move::Lowered(share) => lines.push(format!(
+            "share: lowered from {before} to {}, by at most {} a second",
+            percent(share),
+            percent(policy.share_step_down)
+        )),
+        Move::Dwells(share) => lines.push(format!(
+            "share: {} until less has sufficed for {} s",
+            percent(share),
+            policy.share_dwell_secs
+        )),
+        Move::Kept(share) if share > view.need.share() && view.sense.whole() => {
+            lines.push(format!(
+                "share: {}, of which {} are needed now and {} with a margin",
+                percent(share),
+                percent(view.need.share()),
+                percent(view.need.calm)
+            ));
+        }
+        Move::Kept(share) => {
+            if share <= 0.0 && view.sense.sees() {
+                lines.push(format!(
+                    "share: 0; {} and {:.0} weighted requests/s forecast are within {} and {:.0}",
+                    bits(view.expected.bits()),
+                    view.expected.weight(),
+                    bits(view.site.cap * policy.uplink_target),
+                    view.site.weighted_qps * policy.compute_target
+                ));
+            }
+        }
+    }
+    if view.mode == SpillMode::Proxy {
+        lines.push("mode: proxy, for compute binds and the uplink carries it all".to_owned());
+    }
+}
+
+fn next_minute(policy: &Policy, next: &State, view: &View<'_>, lines: &mut Vec<String>) {
+    let Some(site) = next.sites.get(&view.site.id) else { return };
+    let set = crate::tier::KnobSet::default();
+    let upper = |secs: f64| site.demand.expected(policy, &next.learned, &set, secs).bits();
+    let dns = policy.dns_horizon_secs();
+    lines.push(format!(
+        "forecast: undegraded demand is {} now, at most {} within {dns:.0} s (DNS), {} within 60 s",
+        bits(view.now.bits),
+        bits(upper(dns)),
+        bits(upper(60.0))
+    ));
+}
+
+/// What bound the decision, and the sentence that a person reads first.
+pub(crate) fn headline(next: &State, views: &[View<'_>], limit: &Limit) -> (Binding, String) {
+    let Some(worst) = views.iter().max_by(|a, b| {
+        let key = |view: &View<'_>| view.need.share().max(view.moved.share());
+        key(a).total_cmp(&key(b))
+    }) else {
+        return (Binding::None, "no site is configured".to_owned());
+    };
+    let binding = match views.iter().any(|view| view.need.share() > view.most) {
+        true => Binding::Cloud,
+        false => worst.need.binding(),
+    };
+    let site = &worst.site.id;
+    let asked = format!("{} asked of an uplink of {}", bits(worst.now.bits), bits(worst.site.cap));
+    let share = percent(worst.moved.share());
+    let tier = next.tier.tier;
+    let mut text = if !worst.sense.sees() {
+        format!(
+            "Tier {tier}. Holding: nothing is known of site {site} at this moment, {share} stay spilled"
+        )
+    } else if tier > Tier::Normal && binding == Binding::Cloud {
+        format!("Tier {tier}. {share} of {site} spilled, the cloud takes no more; {asked}")
+    } else if tier > Tier::Normal {
+        format!("Tier {tier}. {share} of {site} spilled; {asked}")
+    } else if worst.moved.share() <= 0.0 {
+        let used = worst.sense.uplink.map_or(0.0, |uplink| uplink.bits_per_sec) / worst.site.cap;
+        format!("Tier {tier}. All is served at home; {site} uses {} of its uplink", percent(used))
+    } else {
+        let verb = match worst.moved {
+            Move::Lowered(_) => "Coming back",
+            _ => "Spilling",
+        };
+        format!("Tier {tier}. {verb}: {share} of {site} goes to the cloud; {asked}")
+    };
+    if binding == Binding::Cloud && tier == Tier::Normal {
+        text.push_str(&format!("; the cloud takes {}", limit.why));
+    }
+    let blind = views.iter().filter(|view| !view.sense.whole()).count();
+    if worst.sense.sees() && blind > 0 {
+        text.push_str("; data is not whole, so nothing is lowered");
+    }
+    (binding, text)
+}
+
+/// Why the client at `address` goes where it goes under `plan`.
+#[must_use]
+pub fn explain_client(policy: &Policy, plan: &Plan, address: IpAddr) -> ClientExplain {
+    let prefix = ClientPrefix::from(address);
+    let rank = rank(&policy.salt, prefix);
+    let sites = plan.sites.iter().map(|(id, site)| {
+        let goes = spilled(&policy.salt, prefix, site.share);
+        let share = site.share.get();
+        let why = if share <= 0.0 {
+            "served at home: nobody is spilled".to_owned()
+        } else if goes {
+            format!("spilled to the cloud: its rank {rank:.4} is below the share {share:.4}")
+        } else {
+            format!("served at home: its rank {rank:.4} is not below the share {share:.4}")
+        };
+        (id.clone(), (goes, why))
+    });
+    ClientExplain { prefix, rank, sites: sites.collect() }
+}
+
+fn percent(part: f64) -> String {
+    format!("{:.1} %", part * 100.0)
+}
+
+fn bits(per_sec: f64) -> String {
+    let (unit, name) = match per_sec {
+        x if x >= 1e9 => (1e9, "Gbit/s"),
+        x if x >= 1e6 => (1e6, "Mbit/s"),
+        _ => (1e3, "kbit/s"),
+    };
+    format!("{:.1} {name}", per_sec / unit)
+}

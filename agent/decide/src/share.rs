@@ -1,0 +1,358 @@
+//! The spill share of one site: the smallest that keeps it under its limits, raised at once and
+//! lowered only after a dwell.
+
+use serde::{Deserialize, Serialize};
+use spillway_model::UnixMillis;
+
+use crate::demand::{Expected, REDIRECT_BYTES};
+use crate::observe::SiteSense;
+use crate::policy::{Policy, SitePolicy};
+
+/// Shares are multiples of this.
+const STEP: f64 = 1.0 / 1024.0;
+/// A smaller raise is not worth a generation while home stays under its caps, a smaller fall not
+/// either.
+const WORTH: f64 = 1.0 / 128.0;
+/// A smaller share that nothing needs ends at once.
+const REST: f64 = 1.0 / 64.0;
+/// Lowering is computed against this part of the target.
+const CALM: f64 = 0.9;
+/// A client that was moved is gone after this long: until then the last raise is under way.
+const SETTLE_MS: u64 = 2500;
+/// A share above what the cloud takes by more than this is brought down to it.
+const CLOUD_BAND: f64 = 0.05;
+/// The panic term grows by a tenth each time, this often at most.
+const PANIC_MAX: u32 = 20;
+/// So many answers make a 95th percentile.
+const ANSWERS_MIN: u64 = 20;
+
+/// What bound a decision.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Binding {
+    Uplink,
+    Compute,
+    Latency,
+    Cloud,
+    #[default]
+    None,
+}
+
+impl Binding {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Uplink => "uplink",
+            Self::Compute => "compute",
+            Self::Latency => "latency",
+            Self::Cloud => "cloud",
+            Self::None => "none",
+        }
+    }
+}
+
+/// The share one site needs, by reason.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Need {
+    pub(crate) uplink: f64,
+    pub(crate) compute: f64,
+    /// Because bytes are dropped although the forecast says that they fit. May only add.
+    pub(crate) panic: f64,
+    /// Because answers are slow. May only add.
+    pub(crate) latency: f64,
+    /// What keeps home just under its caps, with no margin.
+    pub(crate) hard: f64,
+    /// What a lower share must not fall below.
+    pub(crate) calm: f64,
+}
+
+impl Need {
+    /// The largest of the needs.
+    pub(crate) fn share(&self) -> f64 {
+        self.uplink.max(self.compute).max(self.panic).max(self.latency)
+    }
+
+    pub(crate) fn binding(&self) -> Binding {
+        let share = self.share();
+        if share <= 0.0 {
+            Binding::None
+        } else if self.uplink.max(self.panic) >= share {
+            Binding::Uplink
+        } else if self.compute >= share {
+            Binding::Compute
+        } else {
+            Binding::Latency
+        }
+    }
+}
+
+/// What a need is computed from.
+pub(crate) struct Case<'a> {
+    /// Upper bounds at the redirect horizon, with the operator's knobs only.
+    pub(crate) expected: &'a Expected,
+    /// Bits per second of 307s now.
+    pub(crate) redirect_bits: f64,
+    pub(crate) pressure: Pressure,
+    pub(crate) sense: &'a SiteSense,
+}
+
+/// The share of one site and what its movement goes by. Bounded by the dwell.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ShareState {
+    raised_at: UnixMillis,
+    changed_at: UnixMillis,
+    /// Ticks in a row in which the uplink was overfull although no raise was under way.
+    congested: u32,
+    /// Ticks in a row in which answers were slow, likewise.
+    slow: u32,
+    window: Window,
+}
+
+/// How the site's own limits look this tick.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Pressure {
+    /// The uplink holds bytes back, so that bytes are no measure of answers.
+    pub(crate) held_back: bool,
+    /// The uplink drops, and is full.
+    pub(crate) congested: bool,
+    /// The 95th percentile is over its limit.
+    pub(crate) slow: bool,
+    /// Uplink or compute are in use enough for spilling to help with that.
+    pub(crate) busy: bool,
+    /// A raise or a change of knobs is still under way.
+    pub(crate) settling: bool,
+}
+
+impl Pressure {
+    pub(crate) fn of(site: &SitePolicy, sense: &SiteSense, settling: bool) -> Self {
+        let uplink = sense.uplink;
+        let queued = uplink.map_or(0.0, |u| u.queued_bytes);
+        let used = uplink.map_or(0.0, |u| u.bits_per_sec) / site.cap;
+        let drops = uplink.is_some_and(|u| u.drops > 0);
+        let half_full = queued >= site.queue_bytes / 2.0;
+        Self {
+            held_back: drops || half_full,
+            // A burst that overflows a queue for a moment is no overfull line.
+            congested: drops && (used >= 0.9 || half_full),
+            slow: sense.answers >= ANSWERS_MIN && sense.p95_ms.is_some_and(|ms| ms > site.p95_ms),
+            busy: used > 0.5 || queued > site.queue_bytes / 4.0,
+            settling,
+        }
+    }
+
+    /// The same with the compute in use, in weighted requests per second.
+    pub(crate) fn with_compute(self, site: &SitePolicy, home_weight: f64) -> Self {
+        Self { busy: self.busy || home_weight > 0.5 * site.weighted_qps, ..self }
+    }
+}
+
+impl ShareState {
+    /// Whether the last raise is still under way.
+    pub(crate) fn settling(&self, at: UnixMillis) -> bool {
+        at.millis_since(self.raised_at) < SETTLE_MS && self.raised_at <= at
+    }
+
+    /// Whether the share has been as it is for longer than a client needs to move.
+    pub(crate) fn steady(&self, at: UnixMillis) -> bool {
+        at.millis_since(self.changed_at) >= SETTLE_MS
+    }
+
+    /// The share that the site needs, with `expected` to come and `share` in force.
+    pub(crate) fn need(
+        &mut self,
+        policy: &Policy,
+        site: &SitePolicy,
+        case: &Case<'_>,
+        share: f64,
+    ) -> Need {
+        let Case { expected, redirect_bits, pressure, sense } = *case;
+        self.congested = match pressure {
+            Pressure { congested: false, .. } => 0,
+            Pressure { settling: true, .. } => self.congested,
+            _ => (self.congested + 1).min(PANIC_MAX),
+        };
+        self.slow = match pressure {
+            Pressure { slow: true, busy: true, settling: false, .. } => self.slow.saturating_add(1),
+            Pressure { slow: true, busy: true, settling: true, .. } => self.slow,
+            _ => 0,
+        };
+        let uplink = |part: f64, moving: bool| {
+            let redirect = if moving {
+                // A client that is spilled but has not asked DNS again costs a 307 each time.
+                let each = expected.movable_requests * 8.0 * REDIRECT_BYTES;
+                each.min(0.4 * expected.movable_bits)
+            } else {
+                0.0
+            };
+            least(|s| {
+                let moved = (s - share).max(0.0);
+                expected.home_bits(s) + redirect_bits + moved * redirect <= site.cap * part
+            })
+        };
+        let compute = |part: f64| least(|s| expected.home_weight(s) <= site.weighted_qps * part);
+        let panic = if pressure.congested && !pressure.settling {
+            let more = 1.0 + 0.1 * f64::from(self.congested);
+            1.0 - (1.0 - share) * policy.uplink_target / more
+        } else {
+            0.0
+        };
+        let latency = if self.slow >= 2 && !pressure.settling {
+            let over = sense.p95_ms.unwrap_or(0.0) / site.p95_ms - 1.0;
+            (share + (0.05 * over).clamp(0.01, 0.1)).min(1.0)
+        } else {
+            0.0
+        };
+        let calm = uplink(policy.uplink_target * CALM, false)
+            .max(compute(policy.compute_target * CALM))
+            .max(if pressure.slow && pressure.busy || pressure.congested { share } else { 0.0 });
+        Need {
+            uplink: uplink(policy.uplink_target, true),
+            compute: compute(policy.compute_target),
+            panic,
+            latency,
+            hard: uplink(1.0, true).max(compute(1.0)),
+            calm,
+        }
+    }
+
+    /// The next share. `most` is what the cloud takes.
+    pub(crate) fn next(
+        &mut self,
+        policy: &Policy,
+        need: &Need,
+        allowed: Allowed,
+        share: f64,
+        at: UnixMillis,
+    ) -> Move {
+        let Allowed { most, whole } = allowed;
+        if whole {
+            self.window.push(policy, at, need.calm);
+        }
+        let down = policy.share_step_down * policy.tick_secs;
+        let wanted = quantised(need.share().min(most));
+        if wanted > share {
+            if wanted - share < WORTH && need.hard <= share {
+                return Move::Kept(share);
+            }
+            self.raised_at = at;
+            self.changed_at = at;
+            return Move::Raised(wanted);
+        }
+        let too_much = need.share() > most && share > most + CLOUD_BAND;
+        let floor = if too_much {
+            // What the cloud refuses is lost; but home is not pushed over its caps for it.
+            most.max(need.hard)
+        } else if whole {
+            match self.window.max_over(policy, at) {
+                Some(calm) => calm,
+                None => return if share > 0.0 { Move::Dwells(share) } else { Move::Kept(share) },
+            }
+        } else {
+            return Move::Kept(share);
+        };
+        let floor = quantised(floor);
+        let next = if floor <= 0.0 && share < REST {
+            0.0
+        } else if floor <= 0.0 || floor + WORTH < share {
+            quantised(floor.max(share - down))
+        } else {
+            share
+        };
+        if next >= share {
+            return Move::Kept(share);
+        }
+        self.changed_at = at;
+        Move::Lowered(next)
+    }
+
+    /// After a restart: the timers start again.
+    pub(crate) fn forget_present(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// What a move is allowed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allowed {
+    /// Largest share that the cloud takes.
+    pub(crate) most: f64,
+    /// Whether everything was seen, without which nothing is lowered.
+    pub(crate) whole: bool,
+}
+
+/// What became of a share.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Move {
+    Raised(f64),
+    Lowered(f64),
+    Kept(f64),
+    /// Kept because a lower one has not sufficed for long enough.
+    Dwells(f64),
+}
+
+impl Move {
+    pub(crate) fn share(self) -> f64 {
+        match self {
+            Self::Raised(s) | Self::Lowered(s) | Self::Kept(s) | Self::Dwells(s) => s,
+        }
+    }
+}
+
+/// The smallest share that `fits`, which holds from some share on. By bisection to a quarter of a
+/// [`STEP`]; 1 when none does.
+fn least(fits: impl Fn(f64) -> bool) -> f64 {
+    if fits(0.0) {
+        return 0.0;
+    }
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..12 {
+        let middle = (low + high) / 2.0;
+        if fits(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    high
+}
+
+/// The share rounded up to a multiple of [`STEP`].
+fn quantised(share: f64) -> f64 {
+    ((share / STEP).ceil() * STEP).clamp(0.0, 1.0)
+}
+
+/// The largest need of the last dwell, in at most some sixty buckets.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Window {
+    /// Start of each bucket and its maximum, oldest first.
+    buckets: Vec<(UnixMillis, f64)>,
+}
+
+impl Window {
+    fn push(&mut self, policy: &Policy, at: UnixMillis, need: f64) {
+        let (span, width) = Self::shape(policy);
+        // One bucket that began before the span is kept: its data reaches into it.
+        self.buckets.retain(|(start, _)| *start <= at && at.millis_since(*start) <= span + width);
+        match self.buckets.last_mut() {
+            // Ticks are not exact to the millisecond: half a tick early is the next bucket.
+            Some((start, max)) if at.millis_since(*start) + policy.tick_ms / 2 < width => {
+                *max = max.max(need);
+            }
+            _ => self.buckets.push((at, need)),
+        }
+    }
+
+    /// The maximum, if there has been data for the whole dwell, give or take gaps of half.
+    fn max_over(&self, policy: &Policy, at: UnixMillis) -> Option<f64> {
+        let (span, width) = Self::shape(policy);
+        let (first, _) = self.buckets.first()?;
+        let covered = at.millis_since(*first) + policy.tick_ms / 2 >= span;
+        let dense = self.buckets.len() as u64 * width * 2 >= span;
+        (covered && dense).then(|| self.buckets.iter().map(|(_, max)| *max).fold(0.0, f64::max))
+    }
+
+    /// Milliseconds of the dwell, and of one bucket.
+    fn shape(policy: &Policy) -> (u64, u64) {
+        let span = policy.share_dwell_secs.saturating_mul(1000);
+        (span, policy.tick_ms.max(span / 60))
+    }
+}
