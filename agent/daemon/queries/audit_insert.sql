@@ -1,0 +1,1 @@
+INSERT INTO audit (at, who, what) VALUES (?1, ?2, ?3)

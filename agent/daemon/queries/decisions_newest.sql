@@ -1,0 +1,1 @@
+SELECT body FROM decisions ORDER BY id DESC LIMIT ?1

@@ -1,0 +1,1 @@
+INSERT INTO observations (at, body, checkpoint) VALUES (?1, ?2, ?3)

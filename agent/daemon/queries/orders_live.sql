@@ -1,0 +1,1 @@
+SELECT subject, until, body FROM orders WHERE until > ?1

@@ -1,0 +1,1 @@
+SELECT signed FROM plans ORDER BY generation DESC LIMIT 1

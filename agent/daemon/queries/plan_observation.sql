@@ -1,0 +1,1 @@
+SELECT observation FROM plans WHERE generation = ?1

@@ -1,0 +1,1 @@
+DELETE FROM audit WHERE id <= (SELECT MAX(id) FROM audit) - ?1

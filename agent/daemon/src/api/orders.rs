@@ -1,0 +1,152 @@
+//! What operators order: to hold a tier, to turn a knob on or keep it off.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use http::{HeaderMap, header};
+use serde::de::DeserializeOwned;
+use spillway_model::api::{KnobOrder, KnobStatus, Status, TierOrder};
+use spillway_model::{KnobId, UnixMillis};
+use spillway_part::clock;
+
+use super::{Api, ApiError, body, read};
+use crate::agent::Shared;
+use crate::journal::Audit;
+use crate::orders::Order;
+use crate::reader::chain;
+
+/// How long the journal may take to keep an order before it is obeyed without.
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// An order is answered once it is in effect, or after this many ticks.
+const TICKS_MAX: u32 = 2;
+
+pub(super) async fn put_tier(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<Json<Status>, ApiError> {
+    authorize(&api, &headers)?;
+    let order: TierOrder = read_order(sent).await?;
+    give(&api, Order::Tier(Some(order))).await?;
+    Ok(Json(read::status_now(&api)))
+}
+
+pub(super) async fn delete_tier(
+    State(api): State<Api>,
+    headers: HeaderMap,
+) -> Result<Json<Status>, ApiError> {
+    authorize(&api, &headers)?;
+    give(&api, Order::Tier(None)).await?;
+    Ok(Json(read::status_now(&api)))
+}
+
+pub(super) async fn put_knob(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<Json<KnobStatus>, ApiError> {
+    authorize(&api, &headers)?;
+    let id = knob(&api, id)?;
+    let order: KnobOrder = read_order(sent).await?;
+    give(&api, Order::Knob(id.clone(), Some(order))).await?;
+    knob_status(&api, &id)
+}
+
+pub(super) async fn delete_knob(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<KnobStatus>, ApiError> {
+    authorize(&api, &headers)?;
+    let id = knob(&api, id)?;
+    give(&api, Order::Knob(id.clone(), None)).await?;
+    knob_status(&api, &id)
+}
+
+fn authorize(api: &Api, headers: &HeaderMap) -> Result<(), ApiError> {
+    const SCHEME: &[u8] = b"Bearer ";
+    let offered = headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
+    let offered = offered.and_then(|value| value.split_at_checked(SCHEME.len()));
+    match offered {
+        Some((scheme, token))
+            if scheme.eq_ignore_ascii_case(SCHEME) && api.shared.state_dir.token.is(token) =>
+        {
+            Ok(())
+        }
+        _ => Err(ApiError::Unauthorized),
+    }
+}
+
+async fn read_order<T: DeserializeOwned>(sent: Body) -> Result<T, ApiError> {
+    let bytes = body(sent).await?;
+    serde_json::from_slice(&bytes)
+        .map_err(|e| ApiError::BadRequest(format!("the body is not such an order: {e}")))
+}
+
+fn knob(api: &Api, id: String) -> Result<KnobId, ApiError> {
+    let registry = &api.shared.registry;
+    match registry.knob(&id) {
+        Some(knob) => Ok(knob.id.clone()),
+        None => {
+            let known: Vec<_> = registry.knobs().iter().map(|knob| knob.id.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            Err(ApiError::NoSuchKnob { id, known })
+        }
+    }
+}
+
+fn knob_status(api: &Api, id: &KnobId) -> Result<Json<KnobStatus>, ApiError> {
+    let plan = api.shared.view.load().plan.clone();
+    let status = api.shared.registry.status_of(id, &plan, clock::now());
+    status.map(Json).ok_or(ApiError::NoSuchPath)
+}
+
+/// Keeps an order, puts it in force, and waits until it has taken effect.
+async fn give(api: &Api, order: Order) -> Result<(), ApiError> {
+    order.check().map_err(ApiError::BadRequest)?;
+    let body = order.body()?;
+    let shared = api.shared.clone();
+    // A task of its own, so that a client that leaves does not leave an order half given.
+    let giving = tokio::spawn(async move {
+        let turn = shared.order_turn.lock().await;
+        let now = clock::now();
+        keep(&shared, &order, body.as_deref(), now).await;
+        let version = shared.orders.apply(order, now);
+        drop(turn);
+        shared.wake.notify_one();
+        version
+    });
+    let Ok(version) = giving.await else { return Err(ApiError::Ending) };
+    let ticks = Duration::from_millis(api.shared.config.agent.tick_ms) * TICKS_MAX;
+    let mut applied = api.shared.applied.subscribe();
+    let effect = applied.wait_for(|applied| *applied >= version);
+    // Whether or not it is in effect by then, the order is given; the answer shows which.
+    let _in_effect = tokio::time::timeout(ticks, effect).await;
+    Ok(())
+}
+
+/// Writes an order to the journal. In an emergency an order counts for more than its journal entry,
+/// so one that cannot be kept is obeyed all the same, and the log is its audit.
+async fn keep(shared: &Shared, order: &Order, body: Option<&str>, now: UnixMillis) {
+    let what = order.what();
+    let terms = order.terms();
+    let who = terms.map_or("the operator", |(_, by)| by);
+    tracing::info!(who, what, "an operator's order");
+    let until = terms.map(|(for_secs, _)| now.plus_secs(for_secs));
+    let kept = until.zip(body);
+    let subject = order.subject();
+    let written = shared.journal.order(&subject, kept, Audit { at: now, who, what: &what });
+    let reason = match tokio::time::timeout(JOURNAL_TIMEOUT, written).await {
+        Ok(Ok(())) => return,
+        Ok(Err(e)) => chain(&e),
+        Err(_) => format!("it took more than {JOURNAL_TIMEOUT:?}"),
+    };
+    tracing::warn!(
+        subject,
+        reason,
+        "the journal cannot keep an order; it is obeyed, but would not survive a restart"
+    );
+}

@@ -1,0 +1,136 @@
+//! Operators' orders: who may give them, what they may say, and how long they hold.
+
+use spillway_model::api::{KnobStatus, Status};
+use spillway_model::{KnobId, Tier, UnixMillis};
+use spillway_part::clock;
+
+use crate::site::{Running, Site, error_of};
+
+const TIER_2: &str = r#"{"tier":2,"for_secs":600,"by":"ann: drill"}"#;
+
+#[tokio::test]
+async fn orders_need_the_token() {
+    let site = Site::new(100).await;
+    let mut running = Running::start(&site).await;
+    let strangers = [
+        running.client.clone(),
+        running.client.clone().with_token("0123456789abcdef0123456789abcdeX".to_owned()),
+        running.client.clone().with_token("0".to_owned()),
+        running.client.clone().with_token(String::new()),
+    ];
+    for stranger in strangers {
+        running.operator = stranger;
+        for (method, path) in [
+            ("PUT", "/v1/tier"),
+            ("DELETE", "/v1/tier"),
+            ("PUT", "/v1/knobs/qr-text"),
+            ("DELETE", "/v1/knobs/nothing"),
+        ] {
+            let answer = running.send(method, path, TIER_2).await;
+            assert_eq!(answer.status, 401, "{method} {path}");
+            assert_eq!(answer.headers[http::header::WWW_AUTHENTICATE], "Bearer");
+            assert!(error_of(&answer).contains("operator.token"));
+        }
+    }
+    assert_eq!(running.json::<Status>("/v1/status").await.tier, Tier::Normal);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_order_that_makes_no_sense_is_refused() {
+    let site = Site::new(100).await;
+    let running = Running::start(&site).await;
+    let long = format!(r#"{{"tier":1,"for_secs":60,"by":"{}"}}"#, "x".repeat(201));
+    for (body, expected) in [
+        (r#"{"tier":4,"for_secs":60,"by":"a"}"#, "4 is not a tier"),
+        (r#"{"tier":1,"for_secs":0,"by":"a"}"#, "write 1 to 86400"),
+        (r#"{"tier":1,"for_secs":86401,"by":"a"}"#, "write 1 to 86400"),
+        (r#"{"tier":1,"for_secs":60,"by":""}"#, "who and why"),
+        (long.as_str(), "who and why"),
+        (r#"{"tier":1,"for_secs":60}"#, "missing field `by`"),
+        (r#"{"tier":1,"for_secs":60,"by":"a","more":1}"#, "unknown field `more`"),
+        ("", "not such an order"),
+    ] {
+        let answer = running.send("PUT", "/v1/tier", body).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert!(error_of(&answer).contains(expected), "{body}: {}", error_of(&answer));
+    }
+    let large = format!(r#"{{"by":"{}"}}"#, "x".repeat(20_000));
+    assert_eq!(running.send("PUT", "/v1/tier", &large).await.status, 413);
+    let knob = r#"{"on":true,"for_secs":60,"by":"a"}"#;
+    for path in ["/v1/knobs/nothing", "/v1/knobs/%20", "/v1/knobs/QR"] {
+        let answer = running.send("PUT", path, knob).await;
+        assert_eq!(answer.status, 404, "{path}");
+        assert!(error_of(&answer).contains("notices-cached, stats-frozen, history-hidden"));
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_knob_is_turned_on_and_held_off() {
+    let site = Site::new(100).await;
+    let running = Running::start(&site).await;
+    let on = r#"{"on":true,"for_secs":60,"by":"bob: test"}"#;
+    let answer = running.send("PUT", "/v1/knobs/qr-text", on).await;
+    let knob: KnobStatus = serde_json::from_slice(&answer.body).unwrap();
+    assert!(knob.on && knob.by.unwrap().contains("bob: test"));
+    let off = r#"{"on":false,"for_secs":60,"by":"bob: test"}"#;
+    running.send("PUT", "/v1/knobs/qr-text", off).await;
+    running.send("PUT", "/v1/tier", TIER_2).await;
+    let knobs: Vec<KnobStatus> = running.json("/v1/knobs").await;
+    let is_on = |id: &str| knobs.iter().any(|knob| knob.id.as_str() == id && knob.on);
+    assert!(!is_on("qr-text") && is_on("history-hidden"));
+    // Cleared, it does what its tier says again.
+    let answer = running.send("DELETE", "/v1/knobs/qr-text", "").await;
+    assert!(serde_json::from_slice::<KnobStatus>(&answer.body).unwrap().on);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn orders_survive_a_restart_and_are_audited() {
+    let site = Site::new(100).await;
+    let running = Running::start(&site).await;
+    running.send("PUT", "/v1/tier", TIER_2).await;
+    let held = running.json::<Status>("/v1/status").await.generation;
+    running.stop().await;
+
+    let running = Running::start(&site).await;
+    running.send("PUT", "/v1/knobs/qr-text", r#"{"on":true,"for_secs":1,"by":"bob"}"#).await;
+    let status: Status = running.json("/v1/status").await;
+    assert_eq!(status.tier, Tier::Visible);
+    assert!(status.generation >= held);
+    running.send("DELETE", "/v1/tier", "").await;
+    running.stop().await;
+
+    let mut journal = site.journal_rows().connect().await;
+    let audit: Vec<(String, String)> = sqlx::query_as("SELECT who, what FROM audit ORDER BY id")
+        .fetch_all(&mut journal)
+        .await
+        .unwrap();
+    let expected = [
+        ("ann: drill", "at least tier 2 (visible) for 600 s"),
+        ("bob", "knob qr-text on for 1 s"),
+        ("the operator", "tier cleared"),
+    ];
+    let expected = expected.map(|(who, what)| (who.to_owned(), what.to_owned()));
+    assert_eq!(audit, expected);
+}
+
+/// Time is passed in here, so nothing waits for an order to end.
+#[tokio::test]
+async fn orders_end_by_themselves() {
+    let site = Site::new(1000).await;
+    let mut agent = site.agent().await;
+    agent.tick(clock::now()).await;
+    let knob = KnobId::new("qr-text").unwrap();
+    let running = Running::serve(&site, agent).await;
+    running.send("PUT", "/v1/knobs/qr-text", r#"{"on":true,"for_secs":600,"by":"bob"}"#).await;
+    running.stop().await;
+
+    let mut agent = site.agent().await;
+    let later = |secs: u64| UnixMillis(clock::now().0 + secs * 1000);
+    agent.tick(later(1)).await;
+    assert!(agent.plans().load().knob_on(&knob, later(1)));
+    agent.tick(later(601)).await;
+    assert!(!agent.plans().load().knobs.contains_key(&knob));
+}

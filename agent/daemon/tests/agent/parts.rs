@@ -1,0 +1,70 @@
+//! Reading the parts: one that is ill is missing, and holds nobody up.
+
+use std::time::Duration;
+
+use spillway_model::api::Status;
+use spillway_model::load::Part;
+use spillway_part::clock;
+
+use crate::site::{Mood, Running, START, Site};
+
+#[tokio::test]
+async fn every_part_is_read_and_named() {
+    let site = Site::new(1000).await;
+    let mut agent = site.agent().await;
+    site.second(&mut agent, 10).await;
+    let running = Running::serve(&site, agent).await;
+    let status: Status = running.json("/v1/status").await;
+    let names: Vec<_> = status.parts.iter().map(|part| part.name.as_str()).collect();
+    let expected = ["dns", "east-balancer", "east-gw-1", "east-gw-2", "east-one-code", "cloud"];
+    assert_eq!(names, expected);
+    assert!(status.parts.iter().all(|part| part.error.is_none()), "{:?}", status.parts);
+    assert!(status.parts.iter().all(|part| part.generation.is_some()));
+    assert!(status.at.0 > START);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_ill_part_is_missing_and_the_tick_ends_in_time() {
+    let site = Site::new(1000).await;
+    let mut agent = site.agent().await;
+    site.set_mood(Part::Dns, Mood::Never);
+    site.set_mood(Part::Balancer, Mood::Garbage);
+    site.set_mood(Part::Service, Mood::Error);
+    site.fake(Part::Cloud).load.lock().unwrap().part = Part::Agent;
+    let began = clock::instant();
+    site.second(&mut agent, 10).await;
+    assert!(began.elapsed() < Duration::from_millis(1000), "{:?}", began.elapsed());
+
+    let mut journal = site.journal_rows().connect().await;
+    let body: String =
+        sqlx::query_scalar("SELECT body FROM observations").fetch_one(&mut journal).await.unwrap();
+    let observation: spillway_decide::Observation = serde_json::from_str(&body).unwrap();
+    let missing = &observation.missing;
+    for (part, reason) in [
+        ("dns", "no answer from"),
+        ("balancer east", "cannot read the answer"),
+        ("east-one-code", "500 Internal Server Error: no"),
+        ("cloud", "is a Agent, but the configuration has a Cloud there"),
+    ] {
+        assert!(missing.get(part).is_some_and(|text| text.contains(reason)), "{part}: {missing:?}");
+    }
+    assert_eq!(observation.loads.len(), 2);
+}
+
+#[tokio::test]
+async fn interface_counters_are_read_where_one_is_named() {
+    let site = Site::new(1000).await;
+    for (interface, found) in [("lo", true), ("none0", false)] {
+        let config = site.changed(&[("site.0.uplink.interface", interface)]);
+        let mut agent = spillway_daemon::Agent::start(config).await.unwrap();
+        site.second(&mut agent, 10).await;
+        let mut journal = site.journal_rows().connect().await;
+        let last = "SELECT body FROM observations WHERE id = (SELECT MAX(id) FROM observations)";
+        let body: String = sqlx::query_scalar(last).fetch_one(&mut journal).await.unwrap();
+        let observation: spillway_decide::Observation = serde_json::from_str(&body).unwrap();
+        assert_eq!(observation.interface_bytes.len(), usize::from(found), "{interface}");
+        let said = observation.missing.contains_key("interface none0 of east");
+        assert_eq!(said, !found, "{:?}", observation.missing);
+    }
+}
