@@ -1,2 +1,58 @@
-//! spillway-cli
-fn main() {}
+//! The `spillway` program: one entry for operators, for the supervisor's children and for
+//! demonstrations.
+
+mod args;
+mod check;
+mod demo;
+mod keys;
+mod operator;
+mod output;
+mod parts;
+mod run;
+mod storm;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use spillway_part::StartError;
+
+use args::{Args, Command};
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(e) => {
+            // Printing fails only if the terminal is gone.
+            let _ = e.print();
+            // EX_USAGE of sysexits.h, but asking for help is no mistake.
+            return if e.use_stderr() { ExitCode::from(64) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match &args.command {
+        Command::Check { file } => check::check(&args, file.as_deref()),
+        Command::Keygen => keys::keygen(&args),
+        Command::Run { part, name } => run::run(&args, *part, name.as_deref()),
+        Command::Up(options) => up::up(&args, options),
+        Command::Storm(options) => storm::storm(&args, options),
+        Command::Demo(options) => demo::demo(&args, options),
+        Command::Status => operator::status(&args),
+        Command::Explain { client } => operator::explain(&args, *client),
+        Command::Plan { command: args::PlanCommand::Show } => operator::plan_show(&args),
+        Command::Tier { command } => operator::tier(&args, command),
+        Command::Knob { command } => operator::knob(&args, command),
+    };
+    match result {
+        Ok(code) => code,
+        Err(e) => {
+            output::error(&e);
+            // EX_CONFIG for a wrong configuration, else the general failure.
+            let config = e.downcast_ref::<StartError>();
+            let config = matches!(
+                config,
+                Some(StartError::BadConfig { .. } | StartError::ReadConfig { .. })
+            );
+            ExitCode::from(if config { 78 } else { 1 })
+        }
+    }
+}

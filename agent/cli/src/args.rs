@@ -1,0 +1,323 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use spillway_model::{KnobId, Tier};
+
+/// Serve the baseline at home and spill the peak into the cloud.
+#[derive(Debug, Parser)]
+#[command(name = "spillway", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    /// The configuration; `spillway.toml` here, else `/etc/spillway/spillway.toml`.
+    #[arg(long, short, global = true, env = "SPILLWAY_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON for machines instead of text for people.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed, or a verdict was not met; 64 wrong usage; 78 wrong configuration.
+Environment: SPILLWAY_LOG filters the log (info), SPILLWAY_LOG_FORMAT=json makes it JSON.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check a configuration and report every mistake with its line and column.
+    Check {
+        /// The file; the configuration in use when absent.
+        file: Option<PathBuf>,
+    },
+    /// Make the keys that sign and verify plans, and the operator's token, where they are missing.
+    Keygen,
+    /// Run a whole hybrid cloud on this machine: DNS, balancer, gateways, service, cloud and agent.
+    Up(UpOptions),
+    /// Send an open-loop storm of requests from a population of clients.
+    Storm(StormOptions),
+    /// Run `up`, a flash crowd against it, and print a verdict.
+    Demo(DemoOptions),
+    /// One screen: how it is, and what the agent does about it.
+    Status,
+    /// Why the present plan is what it is, or why a client goes where it goes.
+    Explain {
+        /// Explain where this client goes.
+        #[arg(long, value_name = "IP")]
+        client: Option<IpAddr>,
+    },
+    /// The plan in force.
+    Plan {
+        #[command(subcommand)]
+        command: PlanCommand,
+    },
+    /// Hold at least a tier of degradation for a while.
+    Tier {
+        #[command(subcommand)]
+        command: TierCommand,
+    },
+    /// Turn single knobs on, or hold them off, for a while.
+    Knob {
+        #[command(subcommand)]
+        command: KnobCommand,
+    },
+    /// Run one part in the foreground, as `up` and service managers do.
+    Run {
+        /// Which kind.
+        part: RunPart,
+        /// Which one, for kinds that there can be several of (a site for the balancer).
+        name: Option<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RunPart {
+    Dns,
+    Balancer,
+    Gateway,
+    Cloud,
+    Agent,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct UpOptions {
+    /// The configuration to run, like `--config`.
+    pub file: Option<PathBuf>,
+    /// Wait this long before starting a part again that ended by itself.
+    #[arg(long, default_value_t = 1000, value_name = "MS")]
+    pub restart_delay_ms: u64,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DemoOptions {
+    /// How much of the site's capacity the peak asks for.
+    #[arg(long, default_value_t = 8.0, value_name = "FACTOR")]
+    pub peak: f64,
+    /// Seconds in which a minute of the flash crowd is played.
+    #[arg(long, default_value_t = 5.0, value_name = "SECS")]
+    pub compress: f64,
+    /// The flash crowd: a CSV file with a `requests` column of counts per minute. The built-in one
+    /// is the steepest of the 1998 World Cup's web site.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+    /// Size of the client population.
+    #[arg(long, default_value_t = 2000)]
+    pub clients: u32,
+    /// Seed of all that is drawn by chance.
+    #[arg(long, default_value_t = 1998)]
+    pub seed: u64,
+    /// The site's uplink in this demonstration, in bits per second.
+    #[arg(long, default_value_t = 4_000_000, value_name = "BITS")]
+    pub uplink: u64,
+    /// Where the chart, the table and the state go; a temporary folder when absent.
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+    /// Which acts to play.
+    #[arg(long, value_enum, default_value_t = Acts::Both)]
+    pub acts: Acts,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Acts {
+    /// The storm spills into the cloud; then a storm the cloud cannot take.
+    Both,
+    /// Only the storm that spills.
+    Spill,
+    /// Only the storm that the cloud cannot take, so that tiers rise.
+    Tiers,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct StormOptions {
+    /// Shape of the load.
+    #[command(subcommand)]
+    pub profile: Profile,
+    /// Size of the client population.
+    #[arg(long, default_value_t = 1000, global = true)]
+    pub clients: u32,
+    /// Seed of all that is drawn by chance.
+    #[arg(long, default_value_t = 1, global = true)]
+    pub seed: u64,
+    /// Weights of operations, as in `code=40,qr=25,scan=15`.
+    #[arg(long, global = true)]
+    pub mix: Option<String>,
+    /// Write the chart here.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Write the whole report here, as JSON.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Do not print the table of seconds.
+    #[arg(long, global = true)]
+    pub no_table: bool,
+    /// Allow targets that are not on this machine.
+    #[arg(long, global = true)]
+    pub allow_remote: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Profile {
+    /// The same rate all the time.
+    Constant {
+        /// Requests per second.
+        rate: f64,
+        /// For so many seconds.
+        secs: f64,
+    },
+    /// One rate, then at once another.
+    Step {
+        /// Requests per second at first.
+        base: f64,
+        /// Requests per second afterwards.
+        peak: f64,
+        /// Seconds until the step.
+        at: f64,
+        /// Seconds in all.
+        secs: f64,
+    },
+    /// A rate that changes evenly.
+    Ramp {
+        /// Requests per second at first.
+        from: f64,
+        /// Requests per second at the end.
+        to: f64,
+        /// Seconds in all.
+        secs: f64,
+    },
+    /// Replay a CSV trace, scaled to a peak.
+    Trace {
+        /// The file.
+        file: PathBuf,
+        /// The column with counts per step.
+        #[arg(long)]
+        column: String,
+        /// Seconds between rows.
+        #[arg(long, default_value_t = 60.0)]
+        step: f64,
+        /// Requests per second at the trace's highest point.
+        #[arg(long)]
+        peak: f64,
+        /// Seconds in which one step is played; the step itself when absent.
+        #[arg(long)]
+        play_step_in: Option<f64>,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum PlanCommand {
+    /// Print the plan in force.
+    Show,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum TierCommand {
+    /// Hold at least this tier.
+    Set {
+        /// 0 (normal), 1 (invisible), 2 (visible) or 3 (severe).
+        #[arg(value_parser = tier)]
+        tier: Tier,
+        /// For so long: `90s`, `15m`, `2h`; at most a day.
+        #[arg(long = "for", value_name = "TIME", value_parser = secs)]
+        for_secs: u64,
+        /// Why, for the audit.
+        #[arg(long, default_value = "no reason given")]
+        reason: String,
+    },
+    /// Hold no tier any more; the agent decides alone.
+    Clear,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum KnobCommand {
+    /// All knobs, what they release, and which are on.
+    List,
+    /// Turn a knob on, or hold it off.
+    Set {
+        /// Which.
+        id: KnobId,
+        /// `on`, or `off` to hold it off whatever the tier.
+        #[arg(value_parser = on_off)]
+        state: bool,
+        /// For so long: `90s`, `15m`, `2h`; at most a day.
+        #[arg(long = "for", value_name = "TIME", value_parser = secs)]
+        for_secs: u64,
+        /// Why, for the audit.
+        #[arg(long, default_value = "no reason given")]
+        reason: String,
+    },
+    /// Leave a knob to the tier again.
+    Clear {
+        /// Which.
+        id: KnobId,
+    },
+}
+
+fn tier(text: &str) -> Result<Tier, String> {
+    let number: u8 = text.parse().map_err(|_| "tiers are 0, 1, 2 and 3".to_owned())?;
+    Tier::try_from(number).map_err(|e| e.to_string())
+}
+
+fn on_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("write `on` or `off`".to_owned()),
+    }
+}
+
+fn secs(text: &str) -> Result<u64, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let factor = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => 0,
+    };
+    let secs = number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).unwrap_or(0);
+    if (1..=86_400).contains(&secs) {
+        Ok(secs)
+    } else {
+        Err("write a time from 1s to 24h, such as 90s, 15m or 2h".to_owned())
+    }
+}
+
+impl Args {
+    /// The configuration file in use.
+    pub(crate) fn config_path(&self) -> PathBuf {
+        let up = match &self.command {
+            Command::Up(options) => options.file.clone(),
+            _ => None,
+        };
+        let here = Path::new("spillway.toml");
+        up.or_else(|| self.config.clone()).unwrap_or_else(|| {
+            if here.exists() {
+                here.to_owned()
+            } else {
+                PathBuf::from("/etc/spillway/spillway.toml")
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units_and_bounds() {
+        assert_eq!(secs("90s"), Ok(90));
+        assert_eq!(secs("15m"), Ok(900));
+        assert_eq!(secs("24h"), Ok(86_400));
+        for bad in ["", "0s", "25h", "5d", "-1s", "h"] {
+            assert!(secs(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! `spillway keygen`: the keys that sign and verify plans, and the operator's token.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use ed25519_dalek::SigningKey;
+use spillway_model::{Config, plan};
+use spillway_part::start::load_config;
+
+use crate::args::Args;
+use crate::output;
+
+pub(crate) fn keygen(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = load_config(&args.config_path())?;
+    let made = ensure(&config)?;
+    if args.json {
+        output::json(&serde_json::json!({ "made": made }))?;
+    } else if made.is_empty() {
+        output::line("nothing to make: all keys are there");
+    } else {
+        output::line(&format!("made {}", made.join(", ")));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes what is missing of `plan.key`, `plan.pub` and `operator.token`; returns what it made.
+pub(crate) fn ensure(config: &Config) -> anyhow::Result<Vec<String>> {
+    let state = config.state_path("");
+    std::fs::create_dir_all(&state)
+        .with_context(|| format!("cannot make the state folder {}", state.display()))?;
+    let mut made = Vec::new();
+    let private = config.state_path("plan.key");
+    let public = config.state_path("plan.pub");
+    let key = if private.exists() {
+        let text = std::fs::read_to_string(&private)
+            .with_context(|| format!("cannot read {}", private.display()))?;
+        plan::signing_key(&text).with_context(|| private.display().to_string())?
+    } else {
+        anyhow::ensure!(
+            !public.exists(),
+            "{} is there but its private half {} is not: bring that back, or remove both to start anew",
+            public.display(),
+            private.display()
+        );
+        let key = SigningKey::from_bytes(&random()?);
+        write(&private, 0o600, &plan::encode_key(&key.to_bytes()))?;
+        made.push(private.display().to_string());
+        key
+    };
+    if !public.exists() {
+        write(&public, 0o644, &plan::encode_key(key.verifying_key().as_bytes()))?;
+        made.push(public.display().to_string());
+    }
+    let token = config.state_path("operator.token");
+    if !token.exists() {
+        write(&token, 0o600, &plan::encode_key(&random()?))?;
+        made.push(token.display().to_string());
+    }
+    Ok(made)
+}
+
+fn random() -> anyhow::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|e| anyhow::anyhow!("no randomness for a key: {e}"))?;
+    Ok(bytes)
+}
+
+/// Writes a new file in one piece: a crash leaves either nothing or all of it.
+fn write(path: &Path, mode: u32, line: &str) -> anyhow::Result<()> {
+    let beside = path.with_extension("new");
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&beside)
+        .and_then(|mut file| writeln!(file, "{line}"))
+        .and_then(|()| std::fs::rename(&beside, path));
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
