@@ -71,8 +71,9 @@ pub(crate) fn find<'a>(
     };
     let mut found = Found::empty(ResponseCode::NoError);
     found.authoritative = true;
-    let mut search = Search { snapshot, zone, rtype, client, found };
-    search.follow(Cow::Borrowed(qname), key);
+    let owner = Cow::Borrowed(qname);
+    let mut search = Search { snapshot, zone, rtype, client, owner, found };
+    search.follow(key);
     search.found
 }
 
@@ -81,17 +82,19 @@ struct Search<'a> {
     zone: &'a Zone,
     rtype: RecordType,
     client: ClientPrefix,
+    /// The name looked up: the question's, then what that is an alias of.
+    owner: Cow<'a, Name>,
     found: Found<'a>,
 }
 
 impl<'a> Search<'a> {
     /// Looks a name up, and then what it is an alias of, as long as that is in the zone.
-    fn follow(&mut self, mut owner: Cow<'a, Name>, mut key: Vec<u8>) {
+    fn follow(&mut self, mut key: Vec<u8>) {
         let mut seen = Vec::new();
         for _ in 0..=ALIASES_MAX {
-            let Some(target) = self.step(&owner, &key) else { return };
+            let Some(target) = self.step(&key) else { return };
             seen.push(std::mem::replace(&mut key, name::key(&target)));
-            owner = Cow::Owned(target);
+            self.owner = Cow::Owned(target);
             // A name in a zone below this one, even of ours, is that zone's to answer for.
             let here = self.snapshot.zones.enclosing(&key).map(|zone| &zone.apex_key);
             if here != Some(&self.zone.apex_key) || seen.contains(&key) {
@@ -101,19 +104,19 @@ impl<'a> Search<'a> {
     }
 
     /// Adds what one name has to the response. Gives the name to go on with if it is an alias.
-    fn step(&mut self, owner: &Cow<'a, Name>, key: &[u8]) -> Option<Name> {
+    fn step(&mut self, key: &[u8]) -> Option<Name> {
         match self.zone.find(key) {
             // The DS records of a delegation are the parent's (RFC 4035 §3.1.4.1).
             Hit::Cut(cut) if self.rtype == RecordType::DS && *name::key(&cut.owner) == *key => {
-                self.node(owner, cut)
+                self.node(cut)
             }
             Hit::Cut(cut) => {
                 self.refer(cut);
                 None
             }
-            Hit::Dname(node, set) => self.dname(owner, node, set),
-            Hit::Node(node) => self.node(owner, node),
-            Hit::Wildcard(node) => self.node(owner, node),
+            Hit::Dname(node, set) => self.dname(node, set),
+            Hit::Node(node) => self.node(node),
+            Hit::Wildcard(node) => self.node(node),
             Hit::Missing => {
                 self.found.code = ResponseCode::NXDomain;
                 self.negative(u32::MAX);
@@ -122,24 +125,24 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn node(&mut self, owner: &Cow<'a, Name>, node: &'a Node) -> Option<Name> {
+    fn node(&mut self, node: &'a Node) -> Option<Name> {
         let address = matches!(self.rtype, RecordType::A | RecordType::AAAA);
         match node.role {
             Role::Steered if address => {
-                self.steered(owner);
+                self.steered();
                 return None;
             }
             Role::Slb if address => {
                 let steering = &self.snapshot.steering;
-                self.addresses(owner, steering.cloud.of(self.rtype), steering.cloud_ttl_secs);
+                self.addresses(steering.cloud.of(self.rtype), steering.cloud_ttl_secs);
                 return None;
             }
             _ => {}
         }
         if let Some(set) = node.set(self.rtype) {
-            self.positive(owner, set);
+            self.positive(set);
         } else if let Some(set) = node.set(RecordType::CNAME) {
-            self.records(owner, set);
+            self.records(set);
             if self.rtype != RecordType::ANY
                 && let Some(RData::CNAME(CNAME(target))) = set.data.first()
             {
@@ -147,7 +150,7 @@ impl<'a> Search<'a> {
             }
         } else if self.rtype == RecordType::ANY && node_has_data(node) {
             let data = RData::HINFO(HINFO::from_bytes((*b"RFC8482").into(), [].into()));
-            let (owner, data) = (owner.clone(), Cow::Owned(data));
+            let (owner, data) = (self.owner.clone(), Cow::Owned(data));
             self.found.answer.push(Rr { owner, ttl: ANY_TTL_SECS, data });
         } else {
             self.negative(u32::MAX);
@@ -155,29 +158,32 @@ impl<'a> Search<'a> {
         None
     }
 
-    fn steered(&mut self, owner: &Cow<'a, Name>) {
+    fn steered(&mut self) {
         let choice = self.snapshot.steering.choose(self.client);
         self.found.steered = Some(choice);
-        self.addresses(owner, choice.addresses.of(self.rtype), choice.ttl_secs);
+        self.addresses(choice.addresses.of(self.rtype), choice.ttl_secs);
     }
 
     /// These answers go without the zone's name servers: they are the bulk of all answers, and
     /// nobody who got here needs them. That a family is missing must not be remembered for longer
     /// than an address would be.
-    fn addresses(&mut self, owner: &Cow<'a, Name>, addresses: &'a [RData], ttl: u32) {
+    fn addresses(&mut self, addresses: &'a [RData], ttl: u32) {
         if addresses.is_empty() {
             self.negative(ttl);
         }
-        let records =
-            addresses.iter().map(|data| Rr { owner: owner.clone(), ttl, data: Cow::Borrowed(data) });
+        let records = addresses.iter().map(|data| Rr {
+            owner: self.owner.clone(),
+            ttl,
+            data: Cow::Borrowed(data),
+        });
         self.found.answer.extend(records);
     }
 
-    fn positive(&mut self, owner: &Cow<'a, Name>, set: &'a RrSet) {
-        self.records(owner, set);
+    fn positive(&mut self, set: &'a RrSet) {
+        self.records(set);
         let zone = self.zone;
         let servers = zone.any_node(&zone.apex_key).and_then(|apex| apex.set(RecordType::NS));
-        let asked_for = self.rtype == RecordType::NS && **owner == zone.apex;
+        let asked_for = self.rtype == RecordType::NS && *self.owner == zone.apex;
         let servers = servers.filter(|_| !asked_for);
         for data in servers.iter().flat_map(|set| &set.data) {
             let (owner, data) = (Cow::Borrowed(&zone.apex), Cow::Borrowed(data));
@@ -198,9 +204,9 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn records(&mut self, owner: &Cow<'a, Name>, set: &'a RrSet) {
+    fn records(&mut self, set: &'a RrSet) {
         self.found.answer.extend(set.data.iter().map(|data| Rr {
-            owner: owner.clone(),
+            owner: self.owner.clone(),
             ttl: set.ttl,
             data: Cow::Borrowed(data),
         }));
@@ -227,12 +233,14 @@ impl<'a> Search<'a> {
     }
 
     /// The name below a DNAME becomes an alias of the same name below its target.
-    fn dname(&mut self, owner: &Cow<'a, Name>, node: &'a Node, set: &'a RrSet) -> Option<Name> {
+    fn dname(&mut self, node: &'a Node, set: &'a RrSet) -> Option<Name> {
         let data = set.data.first()?;
         let points_to = dname_target(data);
-        let applied = self.found.answer.iter().any(|rr| {
-            *rr.owner == node.owner && rr.data.record_type() == RecordType::DNAME
-        });
+        let applied = self
+            .found
+            .answer
+            .iter()
+            .any(|rr| *rr.owner == node.owner && rr.data.record_type() == RecordType::DNAME);
         if !applied {
             let (owner, data) = (Cow::Borrowed(&node.owner), Cow::Borrowed(data));
             self.found.answer.push(Rr { owner, ttl: set.ttl, data });
@@ -240,9 +248,9 @@ impl<'a> Search<'a> {
             // A DNAME that points below itself would go on until the name is too long.
             return None;
         }
-        let below = owner.iter().len().saturating_sub(node.owner.iter().len());
+        let below = self.owner.iter().len().saturating_sub(node.owner.iter().len());
         let target = points_to.and_then(|target| {
-            Name::from_labels(owner.iter().take(below)).ok()?.append_domain(&target).ok()
+            Name::from_labels(self.owner.iter().take(below)).ok()?.append_domain(&target).ok()
         });
         let Some(target) = target else {
             // RFC 6672 §2.2: the name would be too long.
@@ -250,7 +258,7 @@ impl<'a> Search<'a> {
             return None;
         };
         self.found.answer.push(Rr {
-            owner: owner.clone(),
+            owner: self.owner.clone(),
             ttl: set.ttl,
             data: Cow::Owned(RData::CNAME(CNAME(target.clone()))),
         });

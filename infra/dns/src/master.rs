@@ -144,7 +144,10 @@ impl Reader {
             _ => return Err(ZoneError::at(place, "write $INCLUDE FILE [ORIGIN]")),
         };
         if depth >= INCLUDE_DEPTH_MAX {
-            return Err(ZoneError::at(place, "$INCLUDE nests too deep; does a file include itself?"));
+            return Err(ZoneError::at(
+                place,
+                "$INCLUDE nests too deep; does a file include itself?",
+            ));
         }
         let before = (self.origin.clone(), self.owner.clone());
         if let Some(origin) = origin {
@@ -207,7 +210,6 @@ impl Reader {
     }
 
     /// Time to live and class, either, both or none in any order, then the type.
-    #[expect(clippy::type_complexity, reason = "three parts of one entry")]
     fn head<'f>(
         &self,
         mut fields: &'f [Field],
@@ -404,7 +406,10 @@ mod tests {
         let cases = [
             ("$ORIGIN e.\n\nwww 5 IN A 1.2.3\n", "z:3: `1.2.3` is not an IPv4 address"),
             ("www 5 IN A 1.2.3.4\n", "z:1: `www` is relative and there is no $ORIGIN"),
-            ("a. IN A 1.2.3.4\n", "z:1: the record has no time to live, and there is no $TTL above it"),
+            (
+                "a. IN A 1.2.3.4\n",
+                "z:1: the record has no time to live, and there is no $TTL above it",
+            ),
             ("a. 5 IN AA 1.2.3.4\n", "z:1: `AA` is not a record type"),
             ("a. 5 CH A 1.2.3.4\n", "z:1: class CH is not served; write IN"),
             ("a. 5 IN A 1.2.3.4 x\n", "z:1: `x` stands after the end of the record's data"),
@@ -413,8 +418,14 @@ mod tests {
             ("a. 5 IN TXT \"a\nb\"\n", "z:1: `\"` is never closed on its line"),
             ("a. 5 IN TXT )\n", "z:1: `)` without a `(` before it"),
             (" 5 IN A 1.2.3.4\n", "z:1: the first record has no owner name"),
-            ("$GENERATE 1-2 a A 1.2.3.4\n", "z:1: `$GENERATE` is not supported; the directives are $ORIGIN, $TTL and $INCLUDE"),
-            ("a. 3000000000 IN A 1.2.3.4\n", "z:1: `3000000000` is not a time to live from 0 to 2147483647 s"),
+            (
+                "$GENERATE 1-2 a A 1.2.3.4\n",
+                "z:1: `$GENERATE` is not supported; the directives are $ORIGIN, $TTL and $INCLUDE",
+            ),
+            (
+                "a. 3000000000 IN A 1.2.3.4\n",
+                "z:1: `3000000000` is not a time to live from 0 to 2147483647 s",
+            ),
             ("a. 5 IN\n", "z:1: the entry has no record type"),
         ];
         for (text, expected) in cases {
@@ -429,9 +440,8 @@ mod tests {
         let main = folder.path().join("main");
         std::fs::write(&main, "$ORIGIN e.\n$INCLUDE sub\nb 5 IN A 192.0.2.1\n$INCLUDE sub z\n")
             .unwrap();
-        let owners = |records: Vec<Placed>| {
-            records.iter().map(|r| r.owner.to_string()).collect::<Vec<_>>()
-        };
+        let owners =
+            |records: Vec<Placed>| records.iter().map(|r| r.owner.to_string()).collect::<Vec<_>>();
         assert_eq!(owners(read(&main).unwrap()), ["a.x.y.", "b.e.", "a.x.y."]);
         std::fs::write(folder.path().join("sub"), "$INCLUDE sub\n").unwrap();
         let message = read(&main).unwrap_err().to_string();

@@ -5,8 +5,8 @@
 
 use hickory_proto::rr::rdata::{CNAME, HINFO, MX, NS, NULL, PTR, SOA, SRV, TXT};
 use hickory_proto::rr::{Name, RData, RecordType};
-use hickory_proto::serialize::binary::{BinDecoder, BinEncodable, BinEncoder, NameEncoding};
 use hickory_proto::serialize::binary::{BinDecodable as _, Restrict};
+use hickory_proto::serialize::binary::{BinDecoder, BinEncodable, BinEncoder, NameEncoding};
 
 use crate::master::{Field, time};
 use crate::name;
@@ -32,9 +32,7 @@ pub(crate) fn parse(
         RecordType::PTR => RData::PTR(PTR(f.name()?)),
         RecordType::DNAME => dname(&f.name()?)?,
         RecordType::MX => RData::MX(MX::new(f.number()?, f.name()?)),
-        RecordType::SRV => {
-            RData::SRV(SRV::new(f.number()?, f.number()?, f.number()?, f.name()?))
-        }
+        RecordType::SRV => RData::SRV(SRV::new(f.number()?, f.number()?, f.number()?, f.name()?)),
         RecordType::SOA => RData::SOA(soa(&mut f)?),
         RecordType::TXT => {
             let mut texts = vec![f.text()?];
@@ -48,7 +46,9 @@ pub(crate) fn parse(
     };
     match f.rest {
         [] => Ok(data),
-        [extra, ..] => Err(format!("`{}` stands after the end of the record's data", extra.shown())),
+        [extra, ..] => {
+            Err(format!("`{}` stands after the end of the record's data", extra.shown()))
+        }
     }
 }
 
@@ -80,16 +80,15 @@ fn dname(target: &Name) -> Result<RData, String> {
 /// The target of DNAME data.
 pub(crate) fn dname_target(data: &RData) -> Option<Name> {
     match data {
-        RData::Unknown { code: RecordType::DNAME, rdata } => {
-            Name::from_bytes(&rdata.anything).ok()
-        }
+        RData::Unknown { code: RecordType::DNAME, rdata } => Name::from_bytes(&rdata.anything).ok(),
         _ => None,
     }
 }
 
 /// The generic form `\# LENGTH HEX…` (RFC 3597 §5).
 fn generic(rtype: RecordType, fields: &[Field]) -> Result<RData, String> {
-    let (length, hex) = fields.split_first().ok_or("`\\#` needs a length and hexadecimal digits")?;
+    let (length, hex) =
+        fields.split_first().ok_or("`\\#` needs a length and hexadecimal digits")?;
     let digits: Vec<u8> = hex.iter().flat_map(|f| f.bytes.iter().copied()).collect();
     let octets: Option<Vec<u8>> = digits
         .chunks(2)
@@ -106,7 +105,9 @@ fn generic(rtype: RecordType, fields: &[Field]) -> Result<RData, String> {
         .parse()
         .ok()
         .filter(|length| usize::from(*length) == octets.len())
-        .ok_or_else(|| format!("`\\#` announces {} octets and has {}", length.shown(), octets.len()))?;
+        .ok_or_else(|| {
+            format!("`\\#` announces {} octets and has {}", length.shown(), octets.len())
+        })?;
     if length == 0 {
         return Ok(RData::Unknown { code: rtype, rdata: NULL::new() });
     }
@@ -114,18 +115,15 @@ fn generic(rtype: RecordType, fields: &[Field]) -> Result<RData, String> {
         .map_err(|e| format!("the octets are no {rtype} data: {e}"))
 }
 
-fn by_hickory(
-    rtype: RecordType,
-    fields: &[Field],
-    origin: Option<&Name>,
-) -> Result<RData, String> {
+fn by_hickory(rtype: RecordType, fields: &[Field], origin: Option<&Name>) -> Result<RData, String> {
     let text = fields
         .iter()
         .map(|f| if f.quoted { format!("\"{}\"", f.shown()) } else { f.shown() })
         .collect::<Vec<_>>()
         .join(" ");
-    let mut data = RData::try_from_str(rtype, &text)
-        .map_err(|e| format!("bad {rtype} data: {e} (any type can be written as `\\# LENGTH HEX`)"))?;
+    let mut data = RData::try_from_str(rtype, &text).map_err(|e| {
+        format!("bad {rtype} data: {e} (any type can be written as `\\# LENGTH HEX`)")
+    })?;
     let target = match &mut data {
         RData::NAPTR(naptr) => &mut naptr.replacement,
         RData::SVCB(svcb) => &mut svcb.target_name,

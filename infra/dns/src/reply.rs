@@ -53,8 +53,7 @@ pub(crate) fn write(query: &Query, found: &Found<'_>, limit: u16, out: &mut Vec<
     let [d0, d1] = counts.additional.to_be_bytes();
     let [id0, id1] = query.id;
     let flags = QR | query.copied | aa | tc;
-    out[..HEADER]
-        .copy_from_slice(&[id0, id1, flags, code.low(), q0, q1, n0, n1, u0, u1, d0, d1]);
+    out[..HEADER].copy_from_slice(&[id0, id1, flags, code.low(), q0, q1, n0, n1, u0, u1, d0, d1]);
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -121,9 +120,8 @@ fn all(encoder: &mut BinEncoder<'_>, records: &[Rr<'_>]) -> Result<u16, ProtoErr
 
 /// Writes the sets that fit, whole (RFC 2181 §9: no part of a set).
 fn fitting(encoder: &mut BinEncoder<'_>, records: &[Rr<'_>]) -> Result<u16, ProtoError> {
-    let same_set = |a: &Rr<'_>, b: &Rr<'_>| {
-        a.owner == b.owner && a.data.record_type() == b.data.record_type()
-    };
+    let same_set =
+        |a: &Rr<'_>, b: &Rr<'_>| a.owner == b.owner && a.data.record_type() == b.data.record_type();
     let mut count = 0;
     for set in records.chunk_by(same_set) {
         let start = encoder.offset();

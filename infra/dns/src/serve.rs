@@ -50,6 +50,10 @@ struct Counters {
 }
 
 impl Server {
+    pub(crate) fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self { snapshot: ArcSwap::new(snapshot), counters: Counters::default() }
+    }
+
     /// Answers one packet and counts it.
     pub(crate) fn answer(
         &self,
@@ -96,10 +100,7 @@ pub async fn serve(
     let snapshot = |plans: &Plans| {
         Arc::new(Snapshot::new(zones.clone(), Steering::new(config, &plans.load())))
     };
-    let server = Arc::new(Server {
-        snapshot: ArcSwap::new(snapshot(&plans)),
-        counters: Counters::default(),
-    });
+    let server = Arc::new(Server::new(snapshot(&plans)));
     let counted = server.clone();
     let identity = Identity::new(Part::Dns, "dns", None);
     let admin = Admin::new(identity, plans.clone(), move |load| load.dns = Some(counted.load()));
@@ -115,7 +116,12 @@ pub async fn serve(
     };
     // A loop a task, so that TCP and the admin listener never wait behind a burst of datagrams.
     let udp = tokio::spawn(datagrams(sockets.udp, server.clone(), shutdown.clone()));
-    let tcp = tokio::spawn(tcp::accept(sockets.tcp, server.clone(), shutdown.clone()));
+    let tcp = tokio::spawn(tcp::accept(
+        sockets.tcp,
+        server.clone(),
+        tcp::Limits::default(),
+        shutdown.clone(),
+    ));
     let admin = async {
         let served = admin.serve(sockets.admin, shutdown.clone()).await;
         // Without its admin listener the part is blind: end all of it, and let it be started anew.

@@ -83,7 +83,8 @@ impl Steering {
     /// Makes a plan ready. A site that the plan does not know spills nobody.
     #[must_use]
     pub fn new(config: &Config, plan: &Plan) -> Self {
-        let ttl_secs = |id| plan.sites.get(id).map_or(config.dns.ttl_secs, |site| site.dns_ttl_secs);
+        let ttl_secs =
+            |id| plan.sites.get(id).map_or(config.dns.ttl_secs, |site| site.dns_ttl_secs);
         let sites: Vec<Site> = config
             .sites
             .iter()

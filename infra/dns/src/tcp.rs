@@ -16,17 +16,33 @@ use tokio_util::task::TaskTracker;
 use crate::answer::{Outcome, Transport};
 use crate::serve::{PAUSE, Server};
 
-/// Most connections at once; more wait in the listener's queue.
-const CONNECTIONS_MAX: usize = 1024;
-/// How long a connection may take for its next query, and for taking its answers (RFC 7766 §6.2.3
-/// wants a few seconds).
-const IDLE: Duration = Duration::from_secs(10);
+/// What TCP clients may take up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Connections at once; more wait in the listener's queue.
+    pub(crate) connections: usize,
+    /// How long a connection may take for its next query, and for taking its answers (RFC 7766
+    /// §6.2.3 wants a few seconds).
+    pub(crate) idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 1024, idle: Duration::from_secs(10) }
+    }
+}
+
 /// Answers to queries that came together are sent together, up to this many bytes.
 const BATCH_BYTES: usize = 16 * 1024;
 
 /// Accepts connections until `shutdown`, then waits for those there are.
-pub(crate) async fn accept(listener: TcpListener, server: Arc<Server>, shutdown: Shutdown) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub(crate) async fn accept(
+    listener: TcpListener,
+    server: Arc<Server>,
+    limits: Limits,
+    shutdown: Shutdown,
+) {
+    let places = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -41,7 +57,8 @@ pub(crate) async fn accept(listener: TcpListener, server: Arc<Server>, shutdown:
             (place, Ok((stream, peer))) => {
                 let (server, shutdown) = (server.clone(), shutdown.clone());
                 connections.spawn(async move {
-                    if let Err(e) = connection(stream, peer, &server, &shutdown).await {
+                    if let Err(e) = connection(stream, peer, &server, limits.idle, &shutdown).await
+                    {
                         tracing::debug!(error = %e, "a TCP connection ended early");
                     }
                     drop(place);
@@ -67,6 +84,7 @@ async fn connection(
     stream: TcpStream,
     peer: SocketAddr,
     server: &Server,
+    idle: Duration,
     shutdown: &Shutdown,
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
@@ -75,7 +93,7 @@ async fn connection(
     let (mut packet, mut out, mut batch) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         let read = tokio::select! {
-            read = timeout(IDLE, message(&mut reader, &mut packet)) => read,
+            read = timeout(idle, message(&mut reader, &mut packet)) => read,
             () = shutdown.cancelled() => return Ok(()),
         };
         match read {
@@ -90,7 +108,7 @@ async fn connection(
             batch.extend(&out);
         }
         if dropped || batch.len() >= BATCH_BYTES || !has_message(reader.buffer()) {
-            timeout(IDLE, writer.write_all(&batch))
+            timeout(idle, writer.write_all(&batch))
                 .await
                 .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
             batch.clear();
@@ -104,9 +122,9 @@ async fn connection(
 
 /// Whether a whole message has been read ahead, so that its answer can go with the one before.
 fn has_message(ahead: &[u8]) -> bool {
-    ahead.split_first_chunk().is_some_and(|(length, message)| {
-        message.len() >= usize::from(u16::from_be_bytes(*length))
-    })
+    ahead
+        .split_first_chunk()
+        .is_some_and(|(length, message)| message.len() >= usize::from(u16::from_be_bytes(*length)))
 }
 
 /// Reads one message; `false` at the end of the stream.

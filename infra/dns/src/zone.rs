@@ -387,7 +387,10 @@ mod tests {
         let refused = [
             ("www.other. A 192.0.2.1\n", "z:5: www.other. is outside the zone e.test."),
             ("@ SOA ns h 2 2 3 4 5\n", "z:5: a second SOA record; a file is one zone"),
-            ("a CNAME b\na A 192.0.2.1\n", "z:5: a CNAME stands alone, and a.e.test. has A records too"),
+            (
+                "a CNAME b\na A 192.0.2.1\n",
+                "z:5: a CNAME stands alone, and a.e.test. has A records too",
+            ),
             ("a CNAME b\na CNAME c\n", "z:6: a second CNAME record at a.e.test."),
         ];
         for (more, message) in refused {
