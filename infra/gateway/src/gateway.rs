@@ -1,0 +1,132 @@
+//! What all requests of a gateway share.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use spillway_model::config::{Config, Service, Site};
+use spillway_model::load::Load;
+use spillway_model::{RouteId, Salt, SiteId};
+use spillway_part::counters::RouteCounters;
+use spillway_part::{Plans, Shutdown, clock};
+
+use crate::access_log::AccessLog;
+use crate::options::Options;
+use crate::route::{RouteError, Table};
+use crate::upstream::Upstream;
+
+/// The route under which requests are counted that match none.
+const UNROUTED: &str = "unrouted";
+
+/// Everything shared.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) site: SiteId,
+    pub(crate) service: Service,
+    pub(crate) salt: Salt,
+    pub(crate) plans: Plans,
+    pub(crate) table: Table,
+    pub(crate) options: Options,
+    pub(crate) log: Option<AccessLog>,
+    pub(crate) shutdown: Shutdown,
+    /// The services of this site.
+    pub(crate) services: Vec<Arc<Upstream>>,
+    /// By route: those of them that have its group.
+    homes: Vec<Vec<Arc<Upstream>>>,
+    /// The cloud's SLB, by address.
+    pub(crate) cloud: Vec<Arc<Upstream>>,
+    counters: Vec<RouteCounters>,
+    unrouted: RouteCounters,
+    random: AtomicU64,
+}
+
+impl Gateway {
+    pub(crate) fn new(
+        config: &Config,
+        site: &Site,
+        plans: Plans,
+        options: Options,
+        log: Option<AccessLog>,
+        shutdown: Shutdown,
+    ) -> Result<Self, RouteError> {
+        let table = Table::new(config)?;
+        let services: Vec<_> = site
+            .services
+            .iter()
+            .map(|service| Upstream::new(&service.name, service.listen, &options.pool))
+            .collect();
+        let of_group = |group: &String| {
+            let with = site.services.iter().zip(&services);
+            with.filter(|(service, _)| service.groups.contains(group))
+                .map(|(_, upstream)| upstream.clone())
+                .collect()
+        };
+        let homes = table.routes().iter().map(|route| of_group(&route.group)).collect();
+        let of_cloud = |address: &IpAddr| {
+            let name = format!("cloud-{address}");
+            Upstream::new(&name, (*address, config.service.port).into(), &options.pool)
+        };
+        let cloud = config.cloud.slb_addresses.iter().map(of_cloud).collect();
+        Ok(Self {
+            site: site.id.clone(),
+            service: config.service.clone(),
+            salt: config.plan.salt,
+            plans,
+            options,
+            log,
+            shutdown,
+            services,
+            homes,
+            cloud,
+            counters: table.routes().iter().map(|_| RouteCounters::default()).collect(),
+            unrouted: RouteCounters::default(),
+            random: AtomicU64::new(RandomState::new().build_hasher().finish()),
+            table,
+        })
+    }
+
+    /// The services that serve a route.
+    pub(crate) fn home(&self, route: usize) -> &[Arc<Upstream>] {
+        self.homes.get(route).map_or(&[], Vec::as_slice)
+    }
+
+    /// The counters of a route, or those of requests that match none.
+    pub(crate) fn counters(&self, route: Option<usize>) -> &RouteCounters {
+        route.and_then(|i| self.counters.get(i)).unwrap_or(&self.unrouted)
+    }
+
+    /// The name of a route for the log.
+    pub(crate) fn route_name(&self, route: Option<usize>) -> &str {
+        route.and_then(|i| self.table.routes().get(i)).map_or(UNROUTED, |route| route.id.as_str())
+    }
+
+    /// Fills in a load report.
+    pub(crate) fn fill(&self, load: &mut Load) {
+        for (route, counters) in self.table.routes().iter().zip(&self.counters) {
+            load.routes.insert(route.id.clone(), counters.read());
+        }
+        if let Ok(id) = RouteId::new(UNROUTED) {
+            load.routes.entry(id).or_default().add(&self.unrouted.read());
+        }
+        let now = clock::instant();
+        for upstream in self.services.iter().chain(&self.cloud) {
+            load.upstreams.insert(upstream.name.to_string(), upstream.load(now));
+        }
+    }
+
+    /// A request id that no other request of this process has: 128 bits in hexadecimal.
+    pub(crate) fn request_id(&self) -> String {
+        format!("{:016x}{:016x}", self.random(), self.random())
+    }
+
+    /// A number for choosing among upstreams: SplitMix64 (Steele, Lea and Flood, 2014) from a seed of
+    /// the process's own. Nothing secret depends on it.
+    pub(crate) fn random(&self) -> u64 {
+        const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut z = self.random.fetch_add(GAMMA, Relaxed).wrapping_add(GAMMA);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

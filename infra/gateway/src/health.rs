@@ -1,0 +1,32 @@
+//! Active health checks: `GET /healthz` of each upstream on a timer, one task each.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method;
+use spillway_part::client::Client;
+use spillway_part::{Shutdown, clock};
+
+use crate::options::HealthOptions;
+use crate::upstream::Upstream;
+
+/// Checks an upstream until `shutdown`, and closes its old idle connections on the way.
+pub(crate) async fn watch(upstream: Arc<Upstream>, options: HealthOptions, shutdown: Shutdown) {
+    let client = Client::default();
+    let address = upstream.pool.address();
+    let mut ticks = tokio::time::interval(options.period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = shutdown.cancelled() => return,
+        }
+        let check = client.call(Method::GET, address, "/healthz", Bytes::new(), options.deadline);
+        let passed = tokio::select! {
+            answer = check => answer.is_ok_and(|answer| answer.status.is_success()),
+            () = shutdown.cancelled() => return,
+        };
+        upstream.checked(passed, options.fall, options.rise);
+        upstream.pool.reap(clock::instant());
+    }
+}

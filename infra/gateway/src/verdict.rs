@@ -1,0 +1,216 @@
+//! What to do with a request: a pure function of the plan and of facts about the request.
+//!
+//! A knob sheds before anything is spilled: at the tier that turns it on, the cloud is what falls
+//! short. A request that has hopped once is served where it is, so no pair of plans can make it loop.
+
+use std::fmt;
+
+use spillway_model::plan::SpillMode;
+use spillway_model::rank::{rank, spilled};
+use spillway_model::{ClientPrefix, KnobId, Plan, Salt, Share, SiteId, Tier, UnixMillis};
+
+/// What is known of a request when it is decided on.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) prefix: ClientPrefix,
+    /// The knobs that shed its route, mildest tier first.
+    pub(crate) shed_by: &'a [(KnobId, Tier)],
+    /// How its route may be spilled.
+    pub(crate) spill: &'a [SpillMode],
+    /// Whether it was sent here by a gateway's redirect or proxying.
+    pub(crate) hopped: bool,
+}
+
+/// Why a request is spilled.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Ranked {
+    pub(crate) rank: f64,
+    pub(crate) share: Share,
+}
+
+impl fmt::Display for Ranked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rank {:.3} < share {:.3}", self.rank, self.share.get())
+    }
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Verdict<'a> {
+    /// Answer 503 on a knob's behalf; the client is asked back after so many seconds.
+    Shed { knob: &'a KnobId, tier: Tier, retry_after_secs: u64 },
+    /// Answer 307 to the cloud, good for so many seconds.
+    Redirect { why: Ranked, max_age_secs: u32 },
+    /// Forward to the cloud.
+    Proxy { why: Ranked },
+    /// Serve at home.
+    Home { why: &'static str },
+}
+
+/// Decides. `site` is the gateway's own.
+pub(crate) fn verdict<'a>(
+    plan: &Plan,
+    site: &SiteId,
+    salt: &Salt,
+    facts: &Facts<'a>,
+    now: UnixMillis,
+) -> Verdict<'a> {
+    if let Some((knob, tier)) = facts.shed_by.iter().find(|(knob, _)| plan.knob_on(knob, now)) {
+        let retry_after_secs = retry_after_secs(rank(salt, facts.prefix));
+        return Verdict::Shed { knob, tier: *tier, retry_after_secs };
+    }
+    let Some(instruction) = plan.sites.get(site) else {
+        return Verdict::Home { why: "the plan does not know this site" };
+    };
+    if !spilled(salt, facts.prefix, instruction.share) {
+        return Verdict::Home { why: "not spilled" };
+    }
+    if facts.hopped {
+        return Verdict::Home { why: "has hopped before" };
+    }
+    let mode = if facts.spill.contains(&instruction.mode) {
+        instruction.mode
+    } else if let Some(other) = facts.spill.first() {
+        *other
+    } else {
+        return Verdict::Home { why: "the route stays at home" };
+    };
+    let why = Ranked { rank: rank(salt, facts.prefix), share: instruction.share };
+    match mode {
+        SpillMode::Redirect => Verdict::Redirect { why, max_age_secs: instruction.dns_ttl_secs },
+        SpillMode::Proxy => Verdict::Proxy { why },
+    }
+}
+
+/// When a shed client may ask again: between 20 and 40 seconds, spread by rank so that those shed at
+/// one moment do not return at one moment.
+fn retry_after_secs(rank: f64) -> u64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rank lies in [0,1)"
+    )]
+    let spread = (rank * 21.0) as u64;
+    20 + spread
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use spillway_model::plan::KnobLease;
+
+    use super::*;
+
+    const SALT: Salt = Salt::new(*b"0123456789abcdef");
+    const NOW: UnixMillis = UnixMillis(1_000);
+
+    fn east() -> SiteId {
+        SiteId::new("east").unwrap()
+    }
+
+    fn plan(share: f64, mode: SpillMode, knob_until: Option<UnixMillis>) -> Plan {
+        let mut plan = Plan::initial([east()], 5);
+        let site = plan.sites.get_mut(&east()).unwrap();
+        site.share = Share::clamped(share);
+        site.mode = mode;
+        if let Some(until) = knob_until {
+            let lease = KnobLease { until, by: "tier 3".to_owned() };
+            plan.knobs.insert(KnobId::new("essential-only").unwrap(), lease);
+        }
+        plan
+    }
+
+    fn any_mode() -> impl Strategy<Value = SpillMode> {
+        prop_oneof![Just(SpillMode::Redirect), Just(SpillMode::Proxy)]
+    }
+
+    fn any_spill() -> impl Strategy<Value = Vec<SpillMode>> {
+        prop_oneof![
+            Just(vec![]),
+            Just(vec![SpillMode::Redirect]),
+            Just(vec![SpillMode::Proxy]),
+            Just(vec![SpillMode::Redirect, SpillMode::Proxy]),
+        ]
+    }
+
+    fn leaves(verdict: &Verdict<'_>) -> bool {
+        matches!(verdict, Verdict::Redirect { .. } | Verdict::Proxy { .. })
+    }
+
+    proptest! {
+        #[test]
+        fn raising_a_share_sends_nobody_back(
+            octets: [u8; 3], a in 0.0..=1.0, b in 0.0..=1.0, mode in any_mode(), spill in any_spill(),
+        ) {
+            let prefix = ClientPrefix::V4(octets);
+            let facts = Facts { prefix, shed_by: &[], spill: &spill, hopped: false };
+            let (low, high) = if a < b { (a, b) } else { (b, a) };
+            let (low, high) = (plan(low, mode, None), plan(high, mode, None));
+            if leaves(&verdict(&low, &east(), &SALT, &facts, NOW)) {
+                prop_assert!(leaves(&verdict(&high, &east(), &SALT, &facts, NOW)));
+            }
+        }
+
+        #[test]
+        fn a_request_leaves_exactly_when_dns_would_send_it(
+            octets: [u8; 3], share in 0.0..=1.0, mode in any_mode(), spill in any_spill(),
+        ) {
+            let prefix = ClientPrefix::V4(octets);
+            let facts = Facts { prefix, shed_by: &[], spill: &spill, hopped: false };
+            let plan = plan(share, mode, None);
+            let expected = !spill.is_empty() && spilled(&SALT, prefix, Share::clamped(share));
+            prop_assert_eq!(leaves(&verdict(&plan, &east(), &SALT, &facts, NOW)), expected);
+        }
+
+        #[test]
+        fn nothing_hops_twice(octets: [u8; 3], share in 0.0..=1.0, mode in any_mode(), spill in any_spill()) {
+            let facts = Facts { prefix: ClientPrefix::V4(octets), shed_by: &[], spill: &spill, hopped: true };
+            let plan = plan(share, mode, None);
+            let home = matches!(verdict(&plan, &east(), &SALT, &facts, NOW), Verdict::Home { .. });
+            prop_assert!(home);
+        }
+
+        #[test]
+        fn a_knob_sheds_before_anything_is_spilled(
+            octets: [u8; 3], share in 0.0..=1.0, hopped: bool, until in 0u64..2_000,
+        ) {
+            let knobs = [(KnobId::new("essential-only").unwrap(), Tier::Severe)];
+            let spill = [SpillMode::Redirect];
+            let facts = Facts { prefix: ClientPrefix::V4(octets), shed_by: &knobs, spill: &spill, hopped };
+            let plan = plan(share, SpillMode::Redirect, Some(UnixMillis(until)));
+            match verdict(&plan, &east(), &SALT, &facts, NOW) {
+                Verdict::Shed { tier, retry_after_secs, .. } => {
+                    prop_assert!(until > NOW.0, "the lease had ended");
+                    prop_assert_eq!(tier, Tier::Severe);
+                    prop_assert!((20..=40).contains(&retry_after_secs));
+                }
+                _ => prop_assert!(until <= NOW.0, "the knob was on"),
+            }
+        }
+
+        #[test]
+        fn only_a_mode_the_route_allows_is_used(octets: [u8; 3], mode in any_mode(), spill in any_spill()) {
+            let facts = Facts { prefix: ClientPrefix::V4(octets), shed_by: &[], spill: &spill, hopped: false };
+            let used = match verdict(&plan(1.0, mode, None), &east(), &SALT, &facts, NOW) {
+                Verdict::Redirect { max_age_secs, .. } => {
+                    prop_assert_eq!(max_age_secs, 5);
+                    Some(SpillMode::Redirect)
+                }
+                Verdict::Proxy { .. } => Some(SpillMode::Proxy),
+                _ => None,
+            };
+            let expected = if spill.contains(&mode) { Some(mode) } else { spill.first().copied() };
+            prop_assert_eq!(used, expected);
+        }
+    }
+
+    #[test]
+    fn a_site_the_plan_does_not_know_spills_nothing() {
+        let spill = [SpillMode::Redirect];
+        let prefix = ClientPrefix::V4([127, 0, 0]);
+        let facts = Facts { prefix, shed_by: &[], spill: &spill, hopped: false };
+        let west = SiteId::new("west").unwrap();
+        let plan = plan(1.0, SpillMode::Redirect, None);
+        assert!(matches!(verdict(&plan, &west, &SALT, &facts, NOW), Verdict::Home { .. }));
+    }
+}
