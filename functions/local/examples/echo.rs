@@ -21,7 +21,7 @@ async fn answer(request: Request) -> Result<Response<Body>, Error> {
     let query = request.query_string_parameters();
     if let Some(port) = query.first("hold") {
         let mut hold = TcpStream::connect(("127.0.0.1", port.parse::<u16>()?)).await?;
-        hold.read(&mut [0]).await?;
+        hold.read_to_end(&mut Vec::new()).await?;
     }
     if query.first("crash").is_some() {
         let _ = std::io::Write::write_all(&mut std::io::stderr(), b"falling over\n");

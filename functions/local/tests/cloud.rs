@@ -1,4 +1,5 @@
 //! The local cloud with real function processes.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -19,6 +20,7 @@ use spillway_part::Shutdown;
 use spillway_part::client::Client;
 use spillway_part::follow::Publisher;
 use spillway_part::start::load_config;
+use spillway_test_support::Block;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -441,13 +443,14 @@ async fn a_killed_cloud_leaves_no_process() {
     // The point of RFC 8032 §7.1 test 1: any public key will do.
     let key = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n";
     std::fs::write(state.join("plan.pub"), key).unwrap();
-    let port = async || TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let [front, admin] = [port().await, port().await];
+    let block = Block::claim();
+    let [front, admin, agent] = [1, 2, 3].map(|host| SocketAddr::from((block.address(host), 8080)));
     let example = std::fs::read_to_string(CONFIG).unwrap();
     let text = example
         .replace("../var", state.to_str().unwrap())
         .replace("127.0.2.1:8080", &front.to_string())
-        .replace("127.0.0.1:9401", &admin.to_string());
+        .replace("127.0.0.1:9401", &admin.to_string())
+        .replace("127.0.0.1:9100", &agent.to_string());
     let file = folder.path().join("spillway.toml");
     std::fs::write(&file, text).unwrap();
 

@@ -4,14 +4,14 @@ use super::*;
 
 const ARN: &str = "arn:aws:elasticloadbalancing:local:000000000000:targetgroup/one-code/0";
 
-fn translated(method: Method, uri: &str, headers: &[(&str, &[u8])], body: &'static [u8]) -> Value {
+fn translated(method: &Method, uri: &str, headers: &[(&str, &[u8])], body: &'static [u8]) -> Value {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         map.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_bytes(value).unwrap());
     }
     let incoming = Incoming {
         target_group_arn: ARN,
-        method: &method,
+        method,
         uri: &uri.parse().unwrap(),
         headers: &map,
         body: &Bytes::from_static(body),
@@ -27,7 +27,7 @@ fn a_get_as_the_documentation_shows_it() {
     let headers: &[(&str, &[u8])] =
         &[("Host", b"cloud.example.test"), ("Accept", b"*/*"), ("Connection", b"keep-alive")];
     assert_eq!(
-        translated(Method::GET, "/v1/a%20b/c?q=%3Fx%3D1&q=last&flag&=v", headers, b""),
+        translated(&Method::GET, "/v1/a%20b/c?q=%3Fx%3D1&q=last&flag&=v", headers, b""),
         json!({
             "requestContext": {"elb": {"targetGroupArn": ARN}},
             "httpMethod": "GET",
@@ -49,7 +49,7 @@ fn a_get_as_the_documentation_shows_it() {
 
 #[test]
 fn nothing_encoded_is_decoded() {
-    let event = translated(Method::GET, "/a%2Fb?k=%E4%BD%A0%26", &[], b"");
+    let event = translated(&Method::GET, "/a%2Fb?k=%E4%BD%A0%26", &[], b"");
     assert_eq!(event["path"], "/a%2Fb");
     assert_eq!(event["queryStringParameters"], json!({"k": "%E4%BD%A0%26"}));
 }
@@ -64,7 +64,7 @@ fn the_last_value_of_a_header_counts_and_the_client_is_appended() {
         ("X-Amzn-Trace-Id", b"Root=1-67891233-abcdef012345678912345678"),
         ("X-Odd", b"caf\xe9"),
     ];
-    let event = translated(Method::GET, "/", headers, b"");
+    let event = translated(&Method::GET, "/", headers, b"");
     let headers = &event["headers"];
     assert_eq!(headers["cookie"], "name2=value2");
     assert_eq!(headers["x-forwarded-for"], "192.0.2.1, 127.3.4.5");
@@ -79,7 +79,7 @@ fn the_last_value_of_a_header_counts_and_the_client_is_appended() {
 #[test]
 fn listed_text_goes_as_it_is_and_everything_else_in_base64() {
     let sent = |headers: &[(&str, &[u8])], body| {
-        let event = translated(Method::POST, "/", headers, body);
+        let event = translated(&Method::POST, "/", headers, body);
         (event["body"].as_str().unwrap().to_owned(), event["isBase64Encoded"].as_bool().unwrap())
     };
     let text: [&[u8]; 5] = [
