@@ -55,7 +55,7 @@ pub fn svg(report: &Report) -> String {
             &mut out,
             points.secs,
             secs,
-            84.0,
+            96.0,
             BOTTOM,
             &format!("first served by the cloud: {secs:.1} s"),
         );

@@ -22,8 +22,8 @@ const PATIENCE: Duration = Duration::from_millis(800);
 pub(crate) struct Watch {
     http: Client,
     uplinks: Vec<Uplink>,
-    /// Seconds up to this one have their uplink.
-    filled: usize,
+    /// When a balancer last answered, in whole seconds. A reading covers the seconds since.
+    read_at: Option<usize>,
     pub(crate) shares: BTreeMap<SiteId, Vec<(UnixMillis, f64)>>,
 }
 
@@ -59,7 +59,7 @@ impl Watch {
         Self {
             http: Client::default(),
             uplinks: vec![Uplink::default(); world.config.sites.len()],
-            filled: 0,
+            read_at: None,
             shares: BTreeMap::new(),
         }
     }
@@ -77,30 +77,30 @@ impl Watch {
         let status = http.get::<Status>(world.config.agent.listen, "/v1/status", PATIENCE);
         let (loads, status) = join(loads, status).await;
 
-        let mut bits_per_sec = None;
+        let (mut bits_per_sec, mut answered) = (None, false);
         for (uplink, load) in self.uplinks.iter_mut().zip(loads) {
-            // A balancer that does not answer is seen in its requests; the next reading makes up.
+            // A balancer that does not answer shows in the requests; the next reading makes up.
             let Ok(load) = load else { continue };
+            answered = true;
             let bytes = load.uplink.map_or(0, |u| u.bytes);
             if let Some(bits) = uplink.take(Reading { boot: load.boot, at: load.at, bytes }) {
                 *bits_per_sec.get_or_insert(0.0) += bits;
             }
         }
-        let from = self.filled;
         let status = status.ok();
-        if bits_per_sec.is_some() {
-            self.filled = now;
-        }
         let mut recorder = world.recorder();
-        for (t, second) in recorder.seconds.iter_mut().enumerate().take(now).skip(from) {
+        let since = self.read_at.unwrap_or(now);
+        for second in recorder.seconds.iter_mut().take(now).skip(since) {
             second.uplink_bits_per_sec = bits_per_sec;
-            if t + 1 == now
-                && let Some(status) = &status
-            {
-                describe(second, status);
-            }
+        }
+        let last = now.checked_sub(1).and_then(|t| recorder.seconds.get_mut(t));
+        if let (Some(second), Some(status)) = (last, &status) {
+            describe(second, status);
         }
         drop(recorder);
+        if answered {
+            self.read_at = Some(now);
+        }
         for (site, seen) in status.into_iter().flat_map(|status| {
             let at = status.at;
             status.sites.into_iter().map(move |(id, site)| (id, (at, site.share.get())))
