@@ -8,9 +8,9 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,6 +23,8 @@ use tokio::task::JoinSet;
 const PREFIX: &str = "/2018-06-01/runtime/";
 /// Lambda's limit of a synchronous answer.
 const PAYLOAD_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// Largest answer that is read, to be refused.
+const DISCARDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// A runtime needs one connection; its client may open a second while the first is not yet free.
 const CONNECTIONS_MAX: usize = 8;
 
@@ -155,19 +157,24 @@ impl RuntimeApi {
                 let named = request.headers().contains_key("lambda-runtime-function-error-type");
                 let text = error_text(&request);
                 match body(request).await {
-                    Some(body) if failed => self.finish(id, Err(described(&body))),
-                    Some(_) if named => self.finish(id, Err(text)),
-                    Some(body) => self.finish(id, Ok(body)),
-                    None => {
+                    Ok(body) if failed => self.finish(id, Err(described(&body))),
+                    Ok(_) if named => self.finish(id, Err(text)),
+                    Ok(body) => self.finish(id, Ok(body)),
+                    Err(BadBody::TooLarge) => {
                         let text = format!("the answer is larger than {PAYLOAD_BYTES_MAX} bytes");
-                        self.finish(id, Err(text));
-                        let message = "Exceeded maximum allowed payload size (6291556 bytes).";
+                        self.finish(id, Err(text.clone()));
                         error_response(
                             StatusCode::PAYLOAD_TOO_LARGE,
                             "RequestEntityTooLarge",
-                            message,
+                            &text,
                         )
                     }
+                    // What is in flight stays so: its end, or its next call, tells what became of it.
+                    Err(BadBody::BrokeOff) => error_response(
+                        StatusCode::BAD_REQUEST,
+                        "InvalidRequest",
+                        "the body broke off",
+                    ),
                 }
             }
             _ => not_found(),
@@ -228,10 +235,29 @@ async fn connection(api: Arc<RuntimeApi>, stream: TcpStream) {
     }
 }
 
-/// The whole body; `None` when it is too large or breaks off.
-async fn body(request: Request<Incoming>) -> Option<Bytes> {
-    let body = Limited::new(request.into_body(), PAYLOAD_BYTES_MAX).collect().await.ok()?;
-    Some(body.to_bytes())
+/// Why a body was not taken.
+enum BadBody {
+    TooLarge,
+    BrokeOff,
+}
+
+/// The whole body. One that is too large is read to its end all the same: a runtime that is cut off
+/// while it writes takes that for the end of its environment, and is no use for the next request.
+async fn body(request: Request<Incoming>) -> Result<Bytes, BadBody> {
+    let mut body = request.into_body();
+    let mut kept = BytesMut::new();
+    let mut total = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| BadBody::BrokeOff)?.into_data() else { continue };
+        total += data.len();
+        if total > DISCARDED_BYTES_MAX {
+            return Err(BadBody::TooLarge);
+        }
+        if total <= PAYLOAD_BYTES_MAX {
+            kept.extend_from_slice(&data);
+        }
+    }
+    if total <= PAYLOAD_BYTES_MAX { Ok(kept.freeze()) } else { Err(BadBody::TooLarge) }
 }
 
 fn error_text(request: &Request<Incoming>) -> String {

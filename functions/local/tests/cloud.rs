@@ -294,6 +294,7 @@ async fn a_process_that_dies_idle_costs_no_request() {
     let cloud = Cloud::start(|_| {}).await;
     let first = pid(&cloud.get("/any/x").await);
     kill(first);
+    until("it is reaped", async || !exists(first)).await;
     assert_ne!(pid(&cloud.get("/any/x").await), first);
     cloud.stop().await;
     assert!(!exists(first));
