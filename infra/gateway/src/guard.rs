@@ -37,6 +37,8 @@ pub(crate) struct Guard<T> {
     /// Why reading ended, for the request handler.
     refusal: Arc<OnceLock<Refusal>>,
     refused: bool,
+    /// What is wrong with a body, to be told once what was read before it is delivered.
+    fault: Option<&'static str>,
     discarded: usize,
     head_deadline: Duration,
     head_timer: Option<(u64, Pin<Box<Sleep>>)>,
@@ -59,6 +61,7 @@ impl<T> Guard<T> {
             out: BytesMut::new(),
             refusal,
             refused: false,
+            fault: None,
             discarded: 0,
             head_deadline: options.head_deadline,
             head_timer: None,
@@ -66,21 +69,17 @@ impl<T> Guard<T> {
             write_timer: None,
             closing: None,
         };
-        // A body's fault cannot be reported yet; the first read meets the same state and ends.
-        let _fault_is_kept = guard.feed(first);
+        guard.feed(first);
         guard
     }
 
-    fn feed(&mut self, input: &[u8]) -> io::Result<()> {
+    fn feed(&mut self, input: &[u8]) {
         match self.framer.feed(input, &mut self.out) {
-            Ok(()) => Ok(()),
-            Err(Fault::Head(refusal)) => {
-                self.refuse(refusal);
-                Ok(())
-            }
+            Ok(()) => {}
+            Err(Fault::Head(refusal)) => self.refuse(refusal),
             Err(Fault::Body(reason)) => {
+                self.fault = Some(reason);
                 self.refused = true;
-                Err(io::Error::new(io::ErrorKind::InvalidData, reason))
             }
         }
     }
@@ -151,6 +150,9 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
                 this.out.advance(n);
                 return Poll::Ready(Ok(()));
             }
+            if let Some(reason) = this.fault.take() {
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason)));
+            }
             if this.refused {
                 // An end of stream here would make the HTTP implementation drop the answer that is
                 // under way; it closes by itself once that is written.
@@ -166,14 +168,14 @@ impl<T: AsyncRead + Unpin> AsyncRead for Guard<T> {
                 this.framer.passed(body as u64);
                 let next = buf.filled()[before + body..].to_vec();
                 buf.set_filled(before + body);
-                this.feed(&next)?;
+                this.feed(&next);
                 return Poll::Ready(Ok(()));
             }
             let mut space = [const { MaybeUninit::<u8>::uninit() }; 8192];
             let mut read = ReadBuf::uninit(&mut space);
             match Pin::new(&mut this.io).poll_read(cx, &mut read)? {
                 Poll::Ready(()) if read.filled().is_empty() => return Poll::Ready(Ok(())),
-                Poll::Ready(()) => this.feed(read.filled())?,
+                Poll::Ready(()) => this.feed(read.filled()),
                 Poll::Pending if this.head_overdue(cx) => this.refuse(Refusal {
                     status: StatusCode::REQUEST_TIMEOUT,
                     reason: "the head took too long",

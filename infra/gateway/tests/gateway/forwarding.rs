@@ -144,6 +144,7 @@ async fn a_dead_upstream_costs_no_request() {
     let mut setup = Setup::of(&[&service]);
     setup.services.push(("dead".to_owned(), nowhere().await));
     setup.options.health.period = Duration::from_secs(3600);
+    setup.options.pool.eject = Duration::from_secs(3600);
     let world = setup.start().await;
     let mut client = world.client().await;
     for i in 0..40 {

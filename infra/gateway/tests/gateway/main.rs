@@ -5,6 +5,7 @@
 mod client;
 mod forwarding;
 mod limits;
+mod running;
 mod spill;
 mod strictness;
 mod upstream;

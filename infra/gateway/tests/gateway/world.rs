@@ -37,7 +37,7 @@ body_bytes_max = 1000
 id = "slow"
 path = "/slow/{*rest}"
 group = "codes"
-deadline_ms = 300
+deadline_ms = 1000
 
 [[route]]
 id = "any"
