@@ -78,7 +78,9 @@ impl Program {
             let variable = spillway_part::start::PARENT_VARIABLE;
             command.env(variable, std::process::id().to_string());
         }
-        for inherited in ["PATH", "SPILLWAY_LOG", "SPILLWAY_LOG_FORMAT"] {
+        // The key of tokens is what a deployed function has among its own variables: site and cloud
+        // must agree on it.
+        for inherited in ["PATH", "SPILLWAY_LOG", "SPILLWAY_LOG_FORMAT", "ONE_CODE_SECRET"] {
             if let Some(value) = std::env::var_os(inherited) {
                 command.env(inherited, value);
             }
