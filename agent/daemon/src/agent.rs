@@ -347,8 +347,7 @@ impl Start {
         let state = state.unwrap_or_else(|| State::initial(policy));
         match newest {
             Some((plan, signed, from)) => {
-                let state = state.resume(&plan);
-                Ok(Self { plan, signed, state, from })
+                Ok(Self { state: resumed(state, &plan), plan, signed, from })
             }
             None => {
                 let sites = config.sites.iter().map(|site| site.id.clone());
@@ -358,6 +357,18 @@ impl Start {
             }
         }
     }
+}
+
+/// A replayed state goes on from the plan that the data plane has. Under a configuration that was
+/// changed since, the replay may have come to another plan, or to more of them: these were never
+/// published, so only their generations count.
+fn resumed(state: State, plan: &Plan) -> State {
+    let replayed = state.plan();
+    if replayed == plan || replayed.generation < plan.generation {
+        return state.resume(plan);
+    }
+    let generation = replayed.generation.saturating_add(1);
+    state.resume(&Plan { generation, ..plan.clone() })
 }
 
 /// Reading at the start: a damaged journal needs care, one that cannot be read is done without.
@@ -385,7 +396,7 @@ fn warn_journal(journal: &Journal, error: &JournalError) {
 /// Serves the API and runs the loop until `shutdown`.
 pub async fn serve(mut agent: Agent, listener: TcpListener, shutdown: Shutdown) {
     let shared = agent.shared.clone();
-    let app = api::router(shared.clone(), &shutdown);
+    let app = api::router(&shared, &shutdown);
     let http = tokio::spawn(crate::serve::http(listener, app, shutdown.clone()));
     let period = tick(&shared.config);
     // A late tick moves all later ones: two in a row would measure rates over next to nothing.

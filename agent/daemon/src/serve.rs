@@ -24,7 +24,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves until `shutdown`, then gives requests under way [`DRAIN`] to end.
 pub(crate) async fn http(listener: TcpListener, app: Router, shutdown: Shutdown) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    bounded(listener, app, CONNECTIONS_MAX, shutdown).await;
+}
+
+async fn bounded(listener: TcpListener, app: Router, connections_max: usize, shutdown: Shutdown) {
+    let slots = Arc::new(Semaphore::new(connections_max));
     let connections = TaskTracker::new();
     loop {
         // At the bound, further clients wait in the listener's backlog.
@@ -75,5 +79,50 @@ async fn connection(stream: TcpStream, app: Router, shutdown: Shutdown) {
     };
     if let Err(e) = ended {
         tracing::debug!(error = %e, "a connection to the API broke");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    async fn answer(stream: &mut TcpStream) -> String {
+        let mut answer = vec![0; 1024];
+        let n = stream.read(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[..n]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_bound_wait_their_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (at, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
+        let app = Router::new().route("/", get(async || "here"));
+        let server = tokio::spawn(bounded(listener, app, 1, shutdown.clone()));
+        let mut first = TcpStream::connect(at).await.unwrap();
+        first.write_all(REQUEST).await.unwrap();
+        assert!(answer(&mut first).await.ends_with("here"));
+
+        let mut second = TcpStream::connect(at).await.unwrap();
+        second.write_all(REQUEST).await.unwrap();
+        // The first is served as long as it stays, and the second not until it goes.
+        for _ in 0..10 {
+            first.write_all(REQUEST).await.unwrap();
+            assert!(answer(&mut first).await.ends_with("here"));
+            let nothing = second.try_read(&mut [0; 1]).unwrap_err();
+            assert_eq!(nothing.kind(), std::io::ErrorKind::WouldBlock);
+        }
+        drop(first);
+        assert!(answer(&mut second).await.ends_with("here"));
+
+        // What is no HTTP is answered as such and costs nobody else anything.
+        second.write_all(b"\x16\x03\x01 nonsense\r\n\r\n").await.unwrap();
+        assert!(answer(&mut second).await.starts_with("HTTP/1.1 400"));
+        shutdown.cancel();
+        server.await.unwrap();
     }
 }

@@ -36,7 +36,7 @@ struct Api {
 }
 
 /// All routes.
-pub(crate) fn router(shared: Arc<Shared>, shutdown: &Shutdown) -> Router {
+pub(crate) fn router(shared: &Arc<Shared>, shutdown: &Shutdown) -> Router {
     let api = Api { shared: shared.clone(), shutdown: shutdown.clone() };
     let own = Router::new()
         .route("/v1/plan", get(plan::plan))

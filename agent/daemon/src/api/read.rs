@@ -16,7 +16,7 @@ use super::{Api, ApiError, query};
 /// Decisions told when no limit is asked for.
 const DECISIONS: u32 = 50;
 /// Most decisions told at once.
-const DECISIONS_MAX: u32 = 1000;
+const DECISIONS_MAX: u32 = 10_000;
 
 pub(super) fn status_now(api: &Api) -> Status {
     let view = api.shared.view.load_full();

@@ -187,7 +187,7 @@ async fn a_port_that_is_taken_is_named() {
     let running = Running::start(&site).await;
     let other = Site::new(100).await;
     let listen = running.at.to_string();
-    let config = other.changed(&[("agent.listen", &listen)]);
+    let config = other.changed(&[("agent.listen", listen.clone().into())]);
     let error = spillway_daemon::run(config, spillway_part::Shutdown::new()).await.unwrap_err();
     assert!(error.to_string().contains(&listen), "{error}");
     running.stop().await;

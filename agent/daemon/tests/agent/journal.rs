@@ -6,6 +6,8 @@ use spillway_model::SignedPlan;
 
 use crate::site::{Running, Site};
 
+const SIZES: &str = "SELECT AVG(LENGTH(body)) FROM observations WHERE (checkpoint IS NULL) = ?1";
+
 async fn journalled(site: &Site) -> Vec<(u64, SignedPlan)> {
     let mut journal = site.journal_rows().connect().await;
     let rows: Vec<(i64, String)> =
@@ -43,6 +45,14 @@ async fn every_plan_can_be_computed_again_bit_for_bit() {
         let again = recompute(agent.journal(), &policy, *generation).await.unwrap();
         assert_eq!(serde_json::to_string(&again).unwrap(), signed.plan.get());
     }
+    // Changes are what makes a journal of three days small enough to keep.
+    let mut journal = site.journal_rows().connect().await;
+    let mut sizes = Vec::new();
+    for changes in [false, true] {
+        let query = sqlx::query_scalar::<_, f64>(SIZES).bind(changes);
+        sizes.push(query.fetch_one(&mut journal).await.unwrap());
+    }
+    assert!(sizes[1] * 3.0 < sizes[0], "{sizes:?}");
     let last = plans.last().unwrap().0;
     assert_eq!(agent.plans().load().generation, last);
     let error = recompute(agent.journal(), &policy, last + 1).await.unwrap_err();

@@ -56,7 +56,7 @@ async fn an_ill_part_is_missing_and_the_tick_ends_in_time() {
 async fn interface_counters_are_read_where_one_is_named() {
     let site = Site::new(1000).await;
     for (interface, found) in [("lo", true), ("none0", false)] {
-        let config = site.changed(&[("site.0.uplink.interface", interface)]);
+        let config = site.changed(&[("site.0.uplink.interface", interface.into())]);
         let mut agent = spillway_daemon::Agent::start(config).await.unwrap();
         site.second(&mut agent, 10).await;
         let mut journal = site.journal_rows().connect().await;

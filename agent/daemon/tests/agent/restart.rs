@@ -1,5 +1,6 @@
 //! Starting: what is taken up, what is refused, and that generations never go backwards.
 
+use spillway_daemon::Agent;
 use spillway_model::plan::{Plan, signing_key};
 use spillway_model::{SignedPlan, SiteId};
 
@@ -40,6 +41,27 @@ async fn a_restart_goes_on_without_a_jump() {
         assert!(plan.generation >= before.generation);
         assert!((share(&plan) - share(&before)).abs() < 0.1, "{plan:?}");
     }
+}
+
+#[tokio::test]
+async fn a_restart_with_another_configuration_goes_on_too() {
+    let site = Site::new(1000).await;
+    let mut agent = site.agent().await;
+    for _ in 0..30 {
+        site.second(&mut agent, 400).await;
+    }
+    let before = agent.plans().load();
+    drop(agent);
+    // Under this one the replay would have spilled from the start.
+    let edits = [("plan.lease_secs", 3.into()), ("agent.uplink_target", 0.1.into())];
+    let mut agent = Agent::start(site.changed(&edits)).await.unwrap();
+    assert_eq!(agent.plans().load(), before);
+    for _ in 0..10 {
+        site.second(&mut agent, 400).await;
+    }
+    let plan = agent.plans().load();
+    assert!(plan.generation > before.generation);
+    assert!(share(&plan) > share(&before), "{plan:?}");
 }
 
 #[tokio::test]

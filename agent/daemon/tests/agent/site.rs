@@ -144,9 +144,8 @@ impl Site {
     }
 
     /// The text of the configuration, changed.
-    pub(crate) fn changed(&self, edits: &[(&str, &str)]) -> Arc<Config> {
-        let edits: Vec<_> = edits.iter().map(|(path, value)| (*path, (*value).into())).collect();
-        let text = edited(&self.text, &edits).unwrap();
+    pub(crate) fn changed(&self, edits: &[(&str, toml::Value)]) -> Arc<Config> {
+        let text = edited(&self.text, edits).unwrap();
         Arc::new(Config::parse(&text, self.folder.path()).unwrap())
     }
 
