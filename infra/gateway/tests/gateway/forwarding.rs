@@ -240,7 +240,6 @@ async fn what_an_upstream_breaks_is_a_502_or_a_broken_answer() {
                 _ => return,
             };
             let _ = stream.write_all(answer.as_bytes()).await;
-            return;
         }
     })
     .await;
