@@ -88,7 +88,7 @@ impl Operation {
                 let number = token % 1_000_000_000_000_000_000;
                 post(
                     "/v1/users",
-                    format!("{{\"name\":\"Storm {user}\",\"id_number\":\"{number:018}\"}}"),
+                    format!("{{\"name\":\"Storm {number}\",\"id_number\":\"{number:018}\"}}"),
                 )
             }
         }

@@ -222,7 +222,7 @@ impl Stage {
     /// All decisions of this stage, oldest first.
     async fn decisions(&self) -> anyhow::Result<Vec<Decision>> {
         let client = Client::default();
-        let path = "/v1/decisions?after=0&limit=100000";
+        let path = "/v1/decisions?after=0&limit=10000";
         Ok(client.get(self.config.agent.listen, path, Duration::from_secs(10)).await?)
     }
 }
