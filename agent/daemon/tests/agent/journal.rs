@@ -31,7 +31,7 @@ async fn block(site: &Site) -> sqlx::SqliteConnection {
 
 #[tokio::test]
 async fn every_plan_can_be_computed_again_bit_for_bit() {
-    let site = Site::new(1000).await;
+    let site = Site::new(3000).await;
     let mut agent = site.agent().await;
     // A calm start, a flash crowd, and its end, over several checkpoints.
     for second in 0u64..150 {
@@ -61,7 +61,7 @@ async fn every_plan_can_be_computed_again_bit_for_bit() {
 
 #[tokio::test]
 async fn a_journal_that_fails_stops_nothing() {
-    let site = Site::new(1000).await;
+    let site = Site::new(3000).await;
     let mut agent = site.agent().await;
     for _ in 0..5 {
         site.second(&mut agent, 20).await;
@@ -89,7 +89,7 @@ async fn a_journal_that_fails_stops_nothing() {
 
 #[tokio::test]
 async fn it_starts_without_a_journal_that_cannot_be_made() {
-    let site = Site::new(1000).await;
+    let site = Site::new(3000).await;
     std::fs::create_dir(site.config.state_path("journal.db")).unwrap();
     let mut agent = site.agent().await;
     for _ in 0..5 {

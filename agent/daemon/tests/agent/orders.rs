@@ -10,7 +10,7 @@ const TIER_2: &str = r#"{"tier":2,"for_secs":600,"by":"ann: drill"}"#;
 
 #[tokio::test]
 async fn orders_need_the_token() {
-    let site = Site::new(100).await;
+    let site = Site::new(1000).await;
     let mut running = Running::start(&site).await;
     let strangers = [
         running.client.clone(),
@@ -38,7 +38,7 @@ async fn orders_need_the_token() {
 
 #[tokio::test]
 async fn an_order_that_makes_no_sense_is_refused() {
-    let site = Site::new(100).await;
+    let site = Site::new(1000).await;
     let running = Running::start(&site).await;
     let long = format!(r#"{{"tier":1,"for_secs":60,"by":"{}"}}"#, "x".repeat(201));
     for (body, expected) in [
@@ -68,7 +68,7 @@ async fn an_order_that_makes_no_sense_is_refused() {
 
 #[tokio::test]
 async fn a_knob_is_turned_on_and_held_off() {
-    let site = Site::new(100).await;
+    let site = Site::new(1000).await;
     let running = Running::start(&site).await;
     let on = r#"{"on":true,"for_secs":60,"by":"bob: test"}"#;
     let answer = running.send("PUT", "/v1/knobs/qr-text", on).await;
@@ -88,7 +88,7 @@ async fn a_knob_is_turned_on_and_held_off() {
 
 #[tokio::test]
 async fn orders_survive_a_restart_and_are_audited() {
-    let site = Site::new(100).await;
+    let site = Site::new(1000).await;
     let running = Running::start(&site).await;
     running.send("PUT", "/v1/tier", TIER_2).await;
     let held = running.json::<Status>("/v1/status").await.generation;
@@ -119,7 +119,7 @@ async fn orders_survive_a_restart_and_are_audited() {
 /// Time is passed in here, so nothing waits for an order to end.
 #[tokio::test]
 async fn orders_end_by_themselves() {
-    let site = Site::new(1000).await;
+    let site = Site::new(3000).await;
     let mut agent = site.agent().await;
     agent.tick(clock::now()).await;
     let knob = KnobId::new("qr-text").unwrap();

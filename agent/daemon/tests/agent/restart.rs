@@ -23,7 +23,7 @@ fn keep_plan(site: &Site, name: &str, generation: u64, seed: [u8; 32]) {
 
 #[tokio::test]
 async fn a_restart_goes_on_without_a_jump() {
-    let site = Site::new(1000).await;
+    let site = Site::new(3000).await;
     let mut agent = site.agent().await;
     for _ in 0..30 {
         site.second(&mut agent, 400).await;
@@ -45,7 +45,7 @@ async fn a_restart_goes_on_without_a_jump() {
 
 #[tokio::test]
 async fn a_restart_with_another_configuration_goes_on_too() {
-    let site = Site::new(1000).await;
+    let site = Site::new(3000).await;
     let mut agent = site.agent().await;
     for _ in 0..30 {
         site.second(&mut agent, 400).await;
@@ -66,7 +66,7 @@ async fn a_restart_with_another_configuration_goes_on_too() {
 
 #[tokio::test]
 async fn without_a_journal_the_kept_plans_are_the_floor() {
-    let site = Site::new(1000).await;
+    let site = Site::new(3000).await;
     keep_plan(&site, "east-gw-1.json", 40, [7; 32]);
     keep_plan(&site, "east-gw-2.json", 41, [7; 32]);
     keep_plan(&site, "forged.json", 900, [8; 32]);
@@ -83,7 +83,7 @@ async fn without_a_journal_the_kept_plans_are_the_floor() {
 
 #[tokio::test]
 async fn the_newer_of_journal_and_kept_plans_counts() {
-    let site = Site::new(1000).await;
+    let site = Site::new(3000).await;
     let mut agent = site.agent().await;
     site.second(&mut agent, 800).await;
     site.second(&mut agent, 800).await;
@@ -99,7 +99,7 @@ async fn the_newer_of_journal_and_kept_plans_counts() {
 
 #[tokio::test]
 async fn parts_with_a_newer_plan_are_counted_on_from() {
-    let site = Site::new(1000).await;
+    let site = Site::new(3000).await;
     let mut agent = site.agent().await;
     site.second(&mut agent, 10).await;
     site.fakes[0].load.lock().unwrap().generation = 500;
@@ -112,7 +112,7 @@ async fn parts_with_a_newer_plan_are_counted_on_from() {
 
 #[tokio::test]
 async fn a_changed_key_signs_the_last_plan_anew() {
-    let site = Site::new(1000).await;
+    let site = Site::new(3000).await;
     let mut agent = site.agent().await;
     site.second(&mut agent, 10).await;
     let before = agent.plans().load();
@@ -127,7 +127,7 @@ async fn a_changed_key_signs_the_last_plan_anew() {
 
 #[tokio::test]
 async fn a_second_agent_is_refused() {
-    let site = Site::new(1000).await;
+    let site = Site::new(3000).await;
     let first = site.agent().await;
     let refusal = site.refusal().await;
     assert!(refusal.contains("agent.lock"), "{refusal}");
@@ -138,7 +138,7 @@ async fn a_second_agent_is_refused() {
 
 #[tokio::test]
 async fn missing_or_wrong_keys_are_named_with_the_remedy() {
-    let site = Site::new(1000).await;
+    let site = Site::new(3000).await;
     let path = |name| site.config.state_path(name);
     for name in ["plan.key", "plan.pub", "operator.token"] {
         let content = std::fs::read(path(name)).unwrap();
@@ -159,7 +159,7 @@ async fn missing_or_wrong_keys_are_named_with_the_remedy() {
 
 #[tokio::test]
 async fn a_damaged_journal_is_refused_by_name() {
-    let site = Site::new(1000).await;
+    let site = Site::new(3000).await;
     std::fs::write(site.config.state_path("journal.db"), "x".repeat(5000)).unwrap();
     let refusal = site.refusal().await;
     assert!(refusal.contains("journal.db is damaged: move it aside"), "{refusal}");
