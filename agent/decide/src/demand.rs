@@ -131,7 +131,7 @@ pub(crate) fn home_part(share: f64, skew: f64) -> f64 {
     (1.0 - share) * (1.0 + skew * share)
 }
 
-/// Upper bounds of the load of one site, were nothing spilled, with some set of knobs on.
+/// Loads of one site in the time to come, were nothing spilled, with some set of knobs on.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Expected {
     /// Bits per second that no share can move off the uplink, and those that it can.
@@ -202,7 +202,8 @@ impl Demand {
         self.cloud.resize(routes, 0.0);
         let fresh = self.requests == Forecast::default();
         let mut now = Now::default();
-        let (mut weighted, mut home) = (0.0, 0.0);
+        let (mut bits, mut weighted) = (Blend::default(), Blend::default());
+        let mut home = 0.0;
         for (place, counts) in sense.routes.iter().enumerate() {
             let stayed = counts.stayed();
             let in_cloud = match spilled {
@@ -230,22 +231,23 @@ impl Demand {
             }
             let weight = policy.routes[place].weight;
             now.requests += rate;
-            now.bits += rate * 8.0 * learned.bytes(policy, &KnobSet::default(), place);
+            let route_bits = 8.0 * learned.bytes(policy, &KnobSet::default(), place);
+            bits.add(rate, self.mix[place], route_bits);
+            weighted.add(rate, self.mix[place], weight);
             now.home_weight += (stayed - counts.shed).max(0.0) * weight;
             now.failed += counts.failed;
             now.redirect_bits += counts.redirected * 8.0 * REDIRECT_BYTES;
-            weighted += rate * weight;
             home += stayed;
         }
         let take = if sense.gaps.is_empty() { Forecast::update } else { Forecast::update_at_least };
-        take(&mut self.bits, now.bits, sense.secs);
-        take(&mut self.weighted, weighted, sense.secs);
+        take(&mut self.bits, bits.rate(sense.secs), sense.secs);
+        take(&mut self.weighted, weighted.rate(sense.secs), sense.secs);
         take(&mut self.requests, now.requests, sense.secs);
         self.learn_overhead(context, sense);
         if matches!(spilled, Spilled::Counted(..)) {
             self.learn_skew(context, sense, home, now.requests);
         }
-        now.bits *= self.overhead;
+        now.bits = bits.seen * self.overhead;
         now.redirect_bits *= self.overhead;
         now
     }
@@ -275,12 +277,53 @@ impl Demand {
     }
 
     /// Upper bounds for the next `horizon` seconds with the knobs of `set` on.
-    pub(crate) fn expected(
+    pub(crate) fn upper(
         &self,
         policy: &Policy,
         learned: &LearnedBytes,
         set: &KnobSet,
         horizon: f64,
+    ) -> Expected {
+        self.expected(policy, learned, set, |forecast| forecast.upper(horizon))
+    }
+
+    /// The same without a margin for chance.
+    pub(crate) fn likely(
+        &self,
+        policy: &Policy,
+        learned: &LearnedBytes,
+        set: &KnobSet,
+        horizon: f64,
+    ) -> Expected {
+        self.expected(policy, learned, set, |forecast| forecast.likely(horizon))
+    }
+
+    /// The present, smoothed over two seconds.
+    pub(crate) fn present(
+        &self,
+        policy: &Policy,
+        learned: &LearnedBytes,
+        set: &KnobSet,
+    ) -> Expected {
+        self.expected(policy, learned, set, Forecast::level)
+    }
+
+    /// The mean of some ten seconds.
+    pub(crate) fn lasting(
+        &self,
+        policy: &Policy,
+        learned: &LearnedBytes,
+        set: &KnobSet,
+    ) -> Expected {
+        self.expected(policy, learned, set, Forecast::lasting)
+    }
+
+    fn expected(
+        &self,
+        policy: &Policy,
+        learned: &LearnedBytes,
+        set: &KnobSet,
+        of: impl Fn(&Forecast) -> f64,
     ) -> Expected {
         let mut sums = Expected { skew: self.skew, ..Expected::default() };
         let (mut bits, mut weights, mut requests) = (0.0, 0.0, 0.0);
@@ -302,10 +345,11 @@ impl Demand {
             weights += rate * route.weight;
             requests += rate;
         }
-        let scale = |upper: f64, of: f64| if of > 0.0 { upper / of } else { 0.0 };
-        let by_bits = scale(self.bits.upper(horizon), bits) * self.overhead;
-        let by_weight = scale(self.weighted.upper(horizon), weights);
-        let by_requests = scale(self.requests.upper(horizon), requests);
+        let scale =
+            |forecast: &Forecast, sum: f64| if sum > 0.0 { of(forecast) / sum } else { 0.0 };
+        let by_bits = scale(&self.bits, bits) * self.overhead;
+        let by_weight = scale(&self.weighted, weights);
+        let by_requests = scale(&self.requests, requests);
         sums.pinned_bits *= by_bits;
         sums.movable_bits *= by_bits;
         sums.pinned_weight *= by_weight;
@@ -327,6 +371,40 @@ impl Demand {
     /// What a restart forgets: the present. What was learned slowly is kept.
     pub(crate) fn forget_present(&mut self) {
         *self = Self { overhead: self.overhead, skew: self.skew, ..Self::default() };
+    }
+}
+
+/// A cost per second, with the chance in which routes happened to be asked for taken out.
+///
+/// Few requests of a costly route make a cost noisier than the number of requests. So it is taken
+/// as that number at the usual mix of routes, unless what was seen is further from that than two
+/// standard deviations of chance (arrivals as Poisson processes), and then as near as those allow.
+#[derive(Default)]
+struct Blend {
+    seen: f64,
+    variance: f64,
+    requests: f64,
+    usual: f64,
+    usual_requests: f64,
+}
+
+impl Blend {
+    /// One route: its requests per second now and usually, and what each costs.
+    fn add(&mut self, rate: f64, usual: f64, cost: f64) {
+        self.seen += rate * cost;
+        self.variance += rate * cost * cost;
+        self.requests += rate;
+        self.usual += usual * cost;
+        self.usual_requests += usual;
+    }
+
+    fn rate(&self, secs: f64) -> f64 {
+        if self.usual_requests <= 0.0 {
+            return self.seen;
+        }
+        let chance = 2.0 * (self.variance / secs).sqrt();
+        let usual = self.requests * self.usual / self.usual_requests;
+        usual.clamp(self.seen - chance, self.seen + chance)
     }
 }
 

@@ -8,10 +8,14 @@ use serde::{Deserialize, Serialize};
 
 /// Time constant of the level, in seconds: what one second shows counts for two fifths.
 const LEVEL_SECS: f64 = 1.5;
+/// Time constant of the lasting level, in seconds, and how long it takes to mean anything.
+const LASTING_SECS: f64 = 10.0;
 /// Time constant of the trend, in seconds.
 const TREND_SECS: f64 = 5.0;
 /// Time constant of the usual error, in seconds.
 const DEVIATION_SECS: f64 = 15.0;
+/// The usual error of a value seen once, as a part of it.
+const DEVIATION_PRIOR: f64 = 0.08;
 /// The trend carries at most this many seconds far, however far the horizon.
 const DAMPING_SECS: f64 = 10.0;
 /// Standard deviations above the expected value. The target below the cap is the main margin for
@@ -23,8 +27,10 @@ const SIGMA_PER_MAD: f64 = 1.25;
 const BAND_MAX: f64 = 0.15;
 /// An excess of this many standard deviations, and of a tenth of the level, is no noise: the level
 /// jumps to what was seen.
-const SURPRISE_SIGMAS: f64 = 4.0;
+const SURPRISE_SIGMAS: f64 = 5.0;
 const SURPRISE_LEAST: f64 = 0.1;
+/// A step that falls within a tick surprises twice. Only what goes on surprising is a trend.
+const SURPRISES_OF_A_STEP: u32 = 2;
 
 /// One series.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -36,6 +42,11 @@ pub(crate) struct Forecast {
     deviation: f64,
     /// The last values, newest first.
     last: [f64; 3],
+    /// Surprises in a row.
+    surprises: u32,
+    /// A slower level, and the seconds it is over.
+    lasting: f64,
+    lasting_secs: f64,
     seen: bool,
 }
 
@@ -48,20 +59,34 @@ impl Forecast {
     /// Takes in the mean rate over the last `dt` seconds.
     pub(crate) fn update(&mut self, value: f64, dt: f64) {
         if !self.seen {
-            *self = Self { level: value, trend: 0.0, deviation: 0.0, last: [value; 3], seen: true };
+            *self = Self {
+                level: value,
+                deviation: DEVIATION_PRIOR * value,
+                last: [value; 3],
+                lasting: value,
+                lasting_secs: dt,
+                seen: true,
+                ..Self::default()
+            };
             return;
         }
         let expected = (self.level + self.trend * damped(dt)).max(0.0);
         let error = value - expected;
         let floor = SURPRISE_LEAST * self.level;
         let surprise = (SURPRISE_SIGMAS * SIGMA_PER_MAD * self.deviation).max(floor);
-        let gain = if error > surprise { 1.0 } else { weight(dt, LEVEL_SECS) };
+        self.surprises = if error > surprise { self.surprises.saturating_add(1) } else { 0 };
+        let gain = if self.surprises > 0 { 1.0 } else { weight(dt, LEVEL_SECS) };
         let level = (expected + gain * error).max(0.0);
-        self.trend += weight(dt, TREND_SECS) * ((level - self.level) / dt - self.trend);
+        if !(1..=SURPRISES_OF_A_STEP).contains(&self.surprises) {
+            self.trend += weight(dt, TREND_SECS) * ((level - self.level) / dt - self.trend);
+        }
         // A jump says nothing about the usual error: count no more of it than would surprise.
         let error = error.abs().min(surprise.max(SURPRISE_LEAST * level));
         self.deviation += weight(dt, DEVIATION_SECS) * (error - self.deviation);
         self.level = level;
+        // A plain mean until it is as long as its time constant.
+        self.lasting_secs = (self.lasting_secs + dt).min(LASTING_SECS + dt);
+        self.lasting += dt / self.lasting_secs * (value - self.lasting);
         self.last = [value, self.last[0], self.last[1]];
     }
 
@@ -77,18 +102,32 @@ impl Forecast {
         self.level
     }
 
-    /// Upper bound of the value within the next `horizon` seconds. A falling trend does not count:
-    /// coming back is what the dwell decides.
+    /// The mean of the last seconds, once there have been enough of them.
+    pub(crate) fn lasting(&self) -> f64 {
+        if self.lasting_secs >= LASTING_SECS { self.lasting } else { 0.0 }
+    }
+
+    /// The value to expect within the next `horizon` seconds. A trend within the band may be chance,
+    /// and chance is what the band is for. A falling one does not count: coming back is what the
+    /// dwell decides.
+    pub(crate) fn likely(&self, horizon: f64) -> f64 {
+        let rise = self.trend * damped(horizon);
+        if rise > self.band() { self.level + rise } else { self.level }
+    }
+
+    /// Upper bound of the value within the next `horizon` seconds. When it rises beyond chance, what
+    /// was just seen is the least of what is to come.
     pub(crate) fn upper(&self, horizon: f64) -> f64 {
-        let rise = self.trend.max(0.0) * damped(horizon);
-        let band = self.band();
-        let bound = self.level + rise + band;
-        // When it rises beyond doubt, what was just seen is the least of what is to come.
-        if rise > band { bound.max(self.last.iter().copied().fold(0.0, f64::max)) } else { bound }
+        let likely = self.likely(horizon);
+        if likely > self.level {
+            self.last.iter().copied().fold(likely, f64::max)
+        } else {
+            self.level + self.band()
+        }
     }
 
     /// What the forecast is usually off by, bounded.
-    pub(crate) fn band(&self) -> f64 {
+    fn band(&self) -> f64 {
         (Z * SIGMA_PER_MAD * self.deviation).min(BAND_MAX * self.level)
     }
 }
@@ -108,7 +147,7 @@ mod tests {
         for _ in 0..100 {
             forecast.update(50.0, 1.0);
         }
-        assert_eq!(forecast.upper(60.0).to_bits(), 50.0_f64.to_bits());
+        assert!((50.0..50.1).contains(&forecast.upper(60.0)));
     }
 
     #[test]

@@ -231,10 +231,12 @@ fn view<'a>(
         view.pressure = pressure.with_compute(site, view.now.home_weight);
         let floor = orders.floor(at).map_or(Tier::Normal, |order| order.tier);
         let asked = KnobSet::of(policy, floor, orders, at);
-        view.expected =
-            kept.demand.expected(policy, learned, &asked, policy.redirect_horizon_secs());
+        let horizon = policy.redirect_horizon_secs();
+        view.expected = kept.demand.upper(policy, learned, &asked, horizon);
         let case = Case {
             expected: &view.expected,
+            likely: kept.demand.likely(policy, learned, &asked, horizon),
+            lasting: kept.demand.lasting(policy, learned, &asked),
             redirect_bits: view.now.redirect_bits,
             pressure: view.pressure,
             sense: &sense,
@@ -283,7 +285,8 @@ fn move_share(policy: &Policy, site: &mut SiteState, view: &mut View<'_>, at: Un
 }
 
 /// What the sites together say about the tier: whether, with all that the cloud takes spilled, home
-/// stays below half way between its targets and its caps.
+/// stays below its caps, less a quarter of the room that the targets leave. What is counts, not
+/// the upper bound of what may come: it has to last for seconds, and users see what it leads to.
 fn verdict(
     policy: &Policy,
     state: &State,
@@ -291,12 +294,11 @@ fn verdict(
     orders: &Orders,
     at: UnixMillis,
 ) -> Verdict {
-    let horizon = policy.redirect_horizon_secs();
     let fits = |view: &View<'_>, tier: Tier, margin: f64| {
         let set = KnobSet::of(policy, tier, orders, at);
         let Some(site) = state.sites.get(&view.site.id) else { return true };
-        let expected = site.demand.expected(policy, &state.learned, &set, horizon);
-        let below = |load: f64, cap: f64, target: f64| load * margin <= cap * (1.0 + target) / 2.0;
+        let expected = site.demand.present(policy, &state.learned, &set);
+        let below = |load: f64, cap: f64, target: f64| load * margin <= cap * (3.0 + target) / 4.0;
         below(expected.home_bits(view.most), view.site.cap, policy.uplink_target)
             && below(expected.home_weight(view.most), view.site.weighted_qps, policy.compute_target)
     };
@@ -308,7 +310,8 @@ fn verdict(
             continue;
         }
         // The line says what the forecast does not: it is full, with all spilled that can be.
-        let panics = view.pressure.congested
+        let overfull = state.sites.get(&view.site.id).is_some_and(|site| site.share.overfull());
+        let panics = overfull
             && !view.pressure.settling
             && view.most < 1.0
             && view.share + 1.0 / 64.0 >= view.most;

@@ -13,6 +13,9 @@ use spillway_model::{Load, UnixMillis};
 use crate::Observation;
 use crate::policy::{Policy, SitePolicy};
 
+/// No bucket gets more answers in a tick. What claims to is absurd, and must not overflow a sum.
+const BUCKET_MAX: u64 = 1 << 40;
+
 /// Counters of one route as they are kept for the next tick, in the order of [`Counts::of`].
 type Counters = [u64; 7];
 
@@ -274,14 +277,15 @@ impl Reader<'_> {
             for (sum, counts) in sense.routes.iter_mut().zip(delta.routes) {
                 sum.add(counts);
             }
-            sense.invocations += delta.invocations;
-            sense.duration_us += delta.duration_us;
+            sense.invocations = sense.invocations.saturating_add(delta.invocations);
+            sense.duration_us = sense.duration_us.saturating_add(delta.duration_us);
             sense.throttled_per_sec += delta.throttled;
             let gauges = &mut sense.functions;
-            gauges.environments += functions.environments;
-            gauges.environments_max += functions.environments_max;
-            gauges.burst_left += functions.burst_left;
-            gauges.burst_per_sec += functions.burst_per_sec;
+            gauges.environments = gauges.environments.saturating_add(functions.environments);
+            gauges.environments_max =
+                gauges.environments_max.saturating_add(functions.environments_max);
+            gauges.burst_left = gauges.burst_left.saturating_add(functions.burst_left);
+            gauges.burst_per_sec += functions.burst_per_sec.max(0.0);
             gauges.cold_start_ms = gauges.cold_start_ms.max(functions.cold_start_ms);
         }
         sum.ok_or_else(|| match self.why_missing("cloud") {
@@ -362,7 +366,10 @@ impl Reading {
                     })
                 })
                 .collect(),
-            response_bytes: load.routes.values().map(|r| r.response_bytes).sum(),
+            response_bytes: load
+                .routes
+                .values()
+                .fold(0, |sum, route| sum.saturating_add(route.response_bytes)),
             latency,
             uplink_bytes: uplink.map_or(0, |u| u.bytes),
             drops: uplink.map_or(0, |u| u.drops),
@@ -392,7 +399,7 @@ impl Reading {
         }
         let mut latency = self.latency.clone();
         for (now, then) in latency.iter_mut().zip(&earlier.latency) {
-            *now = now.checked_sub(*then)?;
+            *now = now.checked_sub(*then)?.min(BUCKET_MAX);
         }
         let per_sec = |now: u64, then: u64| Some(now.checked_sub(then)? as f64 / secs);
         Some(Delta {
@@ -414,7 +421,7 @@ fn add_buckets(sum: &mut Vec<u64>, more: &[u64]) {
         sum.resize(more.len(), 0);
     }
     for (sum, n) in sum.iter_mut().zip(more) {
-        *sum += n;
+        *sum = sum.saturating_add(*n);
     }
 }
 

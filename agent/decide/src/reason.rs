@@ -212,7 +212,7 @@ fn movement(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
 fn next_minute(policy: &Policy, next: &State, view: &View<'_>, lines: &mut Vec<String>) {
     let Some(site) = next.sites.get(&view.site.id) else { return };
     let set = crate::tier::KnobSet::default();
-    let upper = |secs: f64| site.demand.expected(policy, &next.learned, &set, secs).bits();
+    let upper = |secs: f64| site.demand.upper(policy, &next.learned, &set, secs).bits();
     let dns = policy.dns_horizon_secs();
     lines.push(format!(
         "forecast: undegraded demand is {} now, at most {} within {dns:.0} s (DNS), {} within 60 s",

@@ -23,6 +23,9 @@ const SETTLE_MS: u64 = 2500;
 const CLOUD_BAND: f64 = 0.05;
 /// The panic term grows by a tenth each time, this often at most.
 const PANIC_MAX: u32 = 20;
+/// An overfull line is evidence against the forecast, and for a tier, after so many ticks: what has
+/// queued up before takes its time to leave.
+const PERSISTENT: u32 = 10;
 /// So many answers make a 95th percentile.
 const ANSWERS_MIN: u64 = 20;
 
@@ -59,6 +62,8 @@ pub(crate) struct Need {
     pub(crate) panic: f64,
     /// Because answers are slow. May only add.
     pub(crate) latency: f64,
+    /// Whether forecast or lasting load is over a line at the present share.
+    presses: bool,
     /// What keeps home just under its caps, with no margin.
     pub(crate) hard: f64,
     /// What a lower share must not fall below.
@@ -89,6 +94,10 @@ impl Need {
 pub(crate) struct Case<'a> {
     /// Upper bounds at the redirect horizon, with the operator's knobs only.
     pub(crate) expected: &'a Expected,
+    /// The same without a margin for chance.
+    pub(crate) likely: Expected,
+    /// The mean of some ten seconds.
+    pub(crate) lasting: Expected,
     /// Bits per second of 307s now.
     pub(crate) redirect_bits: f64,
     pub(crate) pressure: Pressure,
@@ -100,6 +109,8 @@ pub(crate) struct Case<'a> {
 pub(crate) struct ShareState {
     raised_at: UnixMillis,
     changed_at: UnixMillis,
+    /// Whether the last move was down.
+    fell: bool,
     /// Ticks in a row in which the uplink was overfull although no raise was under way.
     congested: u32,
     /// Ticks in a row in which answers were slow, likewise.
@@ -151,6 +162,11 @@ impl ShareState {
         at.millis_since(self.raised_at) < SETTLE_MS && self.raised_at <= at
     }
 
+    /// Whether the line has been overfull for long although no raise was under way.
+    pub(crate) fn overfull(&self) -> bool {
+        self.congested >= PERSISTENT
+    }
+
     /// Whether the share has been as it is for longer than a client needs to move.
     pub(crate) fn steady(&self, at: UnixMillis) -> bool {
         at.millis_since(self.changed_at) >= SETTLE_MS
@@ -164,7 +180,7 @@ impl ShareState {
         case: &Case<'_>,
         share: f64,
     ) -> Need {
-        let Case { expected, redirect_bits, pressure, sense } = *case;
+        let Case { expected, redirect_bits, pressure, sense, .. } = *case;
         self.congested = match pressure {
             Pressure { congested: false, .. } => 0,
             Pressure { settling: true, .. } => self.congested,
@@ -205,6 +221,7 @@ impl ShareState {
             .max(compute(policy.compute_target * CALM))
             .max(if pressure.slow && pressure.busy || pressure.congested { share } else { 0.0 });
         Need {
+            presses: presses(policy, site, case, share),
             uplink: uplink(policy.uplink_target, true),
             compute: compute(policy.compute_target),
             panic,
@@ -230,11 +247,17 @@ impl ShareState {
         let down = policy.share_step_down * policy.tick_secs;
         let wanted = quantised(need.share().min(most));
         if wanted > share {
-            if wanted - share < WORTH && need.hard <= share {
+            // What rises may go on rising at once: that is no turn.
+            let at_once = (share > 0.0 && !self.fell)
+                || need.presses
+                || need.panic > share
+                || need.latency > share;
+            if !at_once || (wanted - share < WORTH && need.hard <= share) {
                 return Move::Kept(share);
             }
             self.raised_at = at;
             self.changed_at = at;
+            self.fell = false;
             return Move::Raised(wanted);
         }
         let too_much = need.share() > most && share > most + CLOUD_BAND;
@@ -261,6 +284,7 @@ impl ShareState {
             return Move::Kept(share);
         }
         self.changed_at = at;
+        self.fell = true;
         Move::Lowered(next)
     }
 
@@ -295,6 +319,20 @@ impl Move {
             Self::Raised(s) | Self::Lowered(s) | Self::Kept(s) | Self::Dwells(s) => s,
         }
     }
+}
+
+/// Whether home is over its line at the present share: at its targets for some ten seconds, half way
+/// from there to its caps as is likely at the horizon, or at its caps at the worst. Noise reaches for
+/// the targets now and then; a raise for each time would be a fall for each time, too.
+fn presses(policy: &Policy, site: &SitePolicy, case: &Case<'_>, share: f64) -> bool {
+    let over = |load: &Expected, uplink_part: f64, compute_part: f64| {
+        load.home_bits(share) + case.redirect_bits > site.cap * uplink_part
+            || load.home_weight(share) > site.weighted_qps * compute_part
+    };
+    let (uplink, compute) = (policy.uplink_target, policy.compute_target);
+    over(&case.lasting, uplink, compute)
+        || over(&case.likely, (1.0 + uplink) / 2.0, (1.0 + compute) / 2.0)
+        || over(case.expected, 1.0, 1.0)
 }
 
 /// The smallest share that `fits`, which holds from some share on. By bisection to a quarter of a
