@@ -363,6 +363,11 @@ impl Demand {
         self.cloud.iter().any(|rate| *rate > 0.0)
     }
 
+    /// Whether less is asked now than the forecast, which follows, still says.
+    pub(crate) fn falls(&self) -> bool {
+        self.bits.falls() && self.weighted.falls()
+    }
+
     /// Requests per second, smoothed.
     pub(crate) fn requests(&self) -> f64 {
         self.requests.level()

@@ -70,7 +70,8 @@ impl Forecast {
             };
             return;
         }
-        let expected = (self.level + self.trend * damped(dt)).max(0.0);
+        // A falling trend would carry the level below what is asked, after a fall that has ended.
+        let expected = self.level + self.trend.max(0.0) * damped(dt);
         let error = value - expected;
         let floor = SURPRISE_LEAST * self.level;
         let surprise = (SURPRISE_SIGMAS * SIGMA_PER_MAD * self.deviation).max(floor);
@@ -124,6 +125,11 @@ impl Forecast {
         } else {
             self.level + self.band()
         }
+    }
+
+    /// Whether the last value is lower than chance explains: what the rest says is of the past.
+    pub(crate) fn falls(&self) -> bool {
+        self.last[0] < self.level - 2.0 * self.band()
     }
 
     /// What the forecast is usually off by, bounded.

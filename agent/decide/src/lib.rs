@@ -237,6 +237,7 @@ fn view<'a>(
             expected: &view.expected,
             likely: kept.demand.likely(policy, learned, &asked, horizon),
             lasting: kept.demand.lasting(policy, learned, &asked),
+            falls: kept.demand.falls(),
             redirect_bits: view.now.redirect_bits,
             pressure: view.pressure,
             sense: &sense,

@@ -133,7 +133,7 @@ fn limits(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
             percent(need.compute)
         ));
     }
-    if need.panic > 0.0 {
+    if need.panic > need.uplink {
         let drops = view.sense.uplink.map_or(0, |uplink| uplink.drops);
         lines.push(format!(
             "uplink: full and dropping ({drops} drops) although {} should fit: spill {}",

@@ -13,7 +13,7 @@ const STEP: f64 = 1.0 / 1024.0;
 /// A smaller raise is not worth a generation while home stays under its caps, a smaller fall not
 /// either.
 const WORTH: f64 = 1.0 / 128.0;
-/// A smaller share that nothing needs ends at once.
+/// What would be left of a share that nothing needs, and is smaller than this, ends at once.
 const REST: f64 = 1.0 / 64.0;
 /// Lowering is computed against this part of the target.
 const CALM: f64 = 0.9;
@@ -62,6 +62,8 @@ pub(crate) struct Need {
     pub(crate) panic: f64,
     /// Because answers are slow. May only add.
     pub(crate) latency: f64,
+    /// Whether less is asked now than the forecast still says: nothing is raised for that.
+    falls: bool,
     /// Whether forecast or lasting load is over a line at the present share.
     presses: bool,
     /// What keeps home just under its caps, with no margin.
@@ -98,6 +100,8 @@ pub(crate) struct Case<'a> {
     pub(crate) likely: Expected,
     /// The mean of some ten seconds.
     pub(crate) lasting: Expected,
+    /// Whether less is asked now than those say.
+    pub(crate) falls: bool,
     /// Bits per second of 307s now.
     pub(crate) redirect_bits: f64,
     pub(crate) pressure: Pressure,
@@ -221,6 +225,7 @@ impl ShareState {
             .max(compute(policy.compute_target * CALM))
             .max(if pressure.slow && pressure.busy || pressure.congested { share } else { 0.0 });
         Need {
+            falls: case.falls,
             presses: presses(policy, site, case, share),
             uplink: uplink(policy.uplink_target, true),
             compute: compute(policy.compute_target),
@@ -248,10 +253,8 @@ impl ShareState {
         let wanted = quantised(need.share().min(most));
         if wanted > share {
             // What rises may go on rising at once: that is no turn.
-            let at_once = (share > 0.0 && !self.fell)
-                || need.presses
-                || need.panic > share
-                || need.latency > share;
+            let asked = (share > 0.0 && !self.fell) || need.presses;
+            let at_once = (asked && !need.falls) || need.panic > share || need.latency > share;
             if !at_once || (wanted - share < WORTH && need.hard <= share) {
                 return Move::Kept(share);
             }
@@ -273,7 +276,7 @@ impl ShareState {
             return Move::Kept(share);
         };
         let floor = quantised(floor);
-        let next = if floor <= 0.0 && share < REST {
+        let next = if floor <= 0.0 && share - down < REST {
             0.0
         } else if floor <= 0.0 || floor + WORTH < share {
             quantised(floor.max(share - down))

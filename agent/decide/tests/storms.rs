@@ -128,3 +128,34 @@ fn compute_alone_is_spilled_by_proxy() {
     assert_eq!(outcome.plan.sites[&sim::site()].mode, spillway_model::plan::SpillMode::Proxy);
     assert!(outcome.sites[&sim::site()].weighted_qps < 200.0, "{course}");
 }
+
+/// What an operator would have read during a storm that a small cloud cannot take, tick by tick where
+/// something changed. After a change that is meant: `UPDATE_GOLDEN=1 cargo test -p spillway-decide`.
+#[test]
+fn a_storm_as_it_is_told() {
+    let mut world = world(1);
+    world.limits = CloudLimits {
+        environments_max: 10,
+        burst_per_sec: 10.0,
+        burst: 10.0,
+        ..CloudLimits::default()
+    };
+    world.run(120, 0.03, |s| if (10..60).contains(&s) { 3.0 } else { 0.4 });
+    let mut told = String::new();
+    let mut before = (-1.0, 9);
+    for tick in &world.ticks {
+        if (tick.share, tick.tier) == before {
+            continue;
+        }
+        before = (tick.share, tick.tier);
+        told.push_str(&format!("{} s, bound by {}: {}\n", tick.secs, tick.binding, tick.headline));
+        for reason in &tick.reasons {
+            told.push_str(&format!("    {reason}\n"));
+        }
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/storm.txt");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(file, &told).unwrap();
+    }
+    assert_eq!(told, std::fs::read_to_string(file).unwrap_or_default());
+}

@@ -76,7 +76,9 @@ impl Noise {
         if mean > 40.0 {
             return (mean + mean.sqrt() * self.normal()).round().max(0.0) as u64;
         }
-        let (limit, mut product, mut count) = ((-mean).exp(), self.uniform(), 0);
+        // (1 − m/1024)^1024 for e^−m: the same on every machine, which `exp` is not.
+        let limit = (0..10).fold(1.0 - mean / 1024.0, |power, _| power * power);
+        let (mut product, mut count) = (self.uniform(), 0);
         while product > limit {
             product *= self.uniform();
             count += 1;
