@@ -36,7 +36,6 @@ build: _compiler
 # Everything CI runs: format, lints, all tests.
 [group('check')]
 test: setup lint
-    cargo build --workspace --locked
     cargo test --workspace --locked
 
 # Format and lints.

@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -151,6 +151,9 @@ pub(crate) struct StormOptions {
     /// Do not print the table of seconds.
     #[arg(long, global = true)]
     pub no_table: bool,
+    /// A /10 of addresses that the clients have as their own.
+    #[arg(long, global = true, value_name = "IP", default_value_t = spillway_storm::SOURCES)]
+    pub sources: Ipv4Addr,
     /// Allow targets that are not on this machine.
     #[arg(long, global = true)]
     pub allow_remote: bool,

@@ -27,7 +27,7 @@ pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<()> {
 /// A table with a head, as plain as a terminal shows it.
 pub(crate) fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::UTF8_HORIZONTAL_ONLY);
+    table.load_preset(comfy_table::presets::NOTHING);
     table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
     table.set_header(head.to_vec());
     table.add_rows(rows);

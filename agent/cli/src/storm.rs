@@ -16,6 +16,7 @@ pub(crate) fn storm(args: &Args, options: &StormOptions) -> anyhow::Result<ExitC
         clients: options.clients,
         seed: options.seed,
         allow_remote: options.allow_remote,
+        sources: options.sources,
         mix: options.mix.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
         ..Options::new(profile(&options.profile))
     };

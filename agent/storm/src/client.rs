@@ -67,10 +67,10 @@ struct Name {
 }
 
 impl Client {
-    pub(crate) fn new(index: u32) -> Self {
+    pub(crate) fn new(sources: Ipv4Addr, index: u32) -> Self {
         Self {
             index,
-            address: population::address(index),
+            address: population::address(sources, index),
             slots: Semaphore::new(CONNECTIONS_MAX),
             lookup: tokio::sync::Mutex::new(()),
             state: Mutex::default(),
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn what_is_held_back_is_reported_at_the_end() {
         let now = spillway_part::clock::instant();
-        let client = Client::new(3);
+        let client = Client::new(population::SOURCES, 3);
         client.sent(1, now);
         client.sent(2, now);
         let mut log = Vec::new();
@@ -317,7 +317,7 @@ mod tests {
     fn names_are_remembered_for_their_ttl() {
         let now = spillway_part::clock::instant();
         let secs = |n| now + Duration::from_secs(n);
-        let client = Client::new(0);
+        let client = Client::new(population::SOURCES, 0);
         let host: Arc<str> = "a.test".into();
         let ip: IpAddr = [127, 0, 0, 9].into();
         client.learn(&host, Some((ip, 5)), now);
@@ -335,7 +335,7 @@ mod tests {
         let now = spillway_part::clock::instant();
         let target = |host: &str| Target { host: host.into(), port: 80 };
         let (service, cloud) = (target("service"), target("cloud"));
-        let client = Client::new(0);
+        let client = Client::new(population::SOURCES, 0);
         assert_eq!(client.target(&service, now), (service.clone(), Via::Dns));
         client.stay(&cloud, now + Duration::from_secs(3));
         assert_eq!(client.target(&service, now), (cloud, Via::Redirect));

@@ -38,7 +38,7 @@ pub use chart::svg;
 pub use cohort::{Move, Side, Via, Violation, check_cohorts};
 pub use mix::{Mix, MixError, Operation};
 pub use outcome::{Failure, Failures};
-pub use population::{CLIENTS_MAX, address};
+pub use population::{CLIENTS_MAX, SOURCES, address};
 pub use profile::{ARRIVALS_MAX, Curve, DURATION_SECS_MAX, Profile, ProfileError, RATE_MAX};
 pub use progress::Progress;
 pub use report::{Latency, Report, Second, Totals};

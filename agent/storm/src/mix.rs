@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Method;
 use spillway_model::Config;
 
-/// Users that the reference service starts with: `u000000` and up.
+/// Users that the reference service starts with: `u000001` and up.
 const USERS: u32 = 2000;
 /// Venues that it starts with: `v001` and up.
 const VENUES: u64 = 100;
@@ -67,7 +67,7 @@ impl Operation {
     /// The request of a client. A client is a person: it asks for its own user's things. `token` is
     /// random and chooses all else.
     pub(crate) fn call(self, client: u32, token: u64) -> Call {
-        let user = client % USERS;
+        let user = 1 + client % USERS;
         let venue = 1 + token % VENUES;
         let get = |path: String| Call { method: Method::GET, path, body: Bytes::new() };
         let post = |path: &str, body: String| Call {

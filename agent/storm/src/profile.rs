@@ -75,7 +75,7 @@ impl fmt::Display for Profile {
             Self::Points(points) => write!(f, "curve of {} points", points.len()),
             Self::Trace { file, column, step_secs, peak, play_step_in } => {
                 let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
-                write!(f, "trace {name}, column {column}, peak {peak}/s")?;
+                write!(f, "trace {name}, column {column}, peak {peak:.0}/s")?;
                 match play_step_in {
                     Some(played) if played != step_secs => {
                         write!(f, ", {step_secs} s played in {played} s")

@@ -33,10 +33,11 @@ pub(crate) enum LookupError {
     Io(#[from] std::io::Error),
 }
 
-/// The address to bind to for a target: the client's own as long as the target is on this machine.
+/// The address to bind to for a target: the client's own, unless it is a loopback address and the
+/// target is not on this machine.
 pub(crate) fn source(client: Ipv4Addr, target: IpAddr) -> SocketAddr {
     match target {
-        IpAddr::V4(v4) if v4.is_loopback() => (client, 0).into(),
+        IpAddr::V4(v4) if v4.is_loopback() || !client.is_loopback() => (client, 0).into(),
         IpAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         IpAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED, 0).into(),
     }

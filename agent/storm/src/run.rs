@@ -1,6 +1,6 @@
 //! Running a storm.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::exchange;
 use crate::mix::Mix;
-use crate::population::{CLIENTS_MAX, address};
+use crate::population::{CLIENTS_MAX, SOURCES, address};
 use crate::profile::{Curve, Profile, ProfileError, second_index};
 use crate::progress::Progress;
 use crate::record::Recorder;
@@ -49,6 +49,9 @@ pub struct Options {
     pub deadline: Duration,
     /// Whether requests may leave this machine.
     pub allow_remote: bool,
+    /// A /10 whose addresses the clients have as their own. Other than on loopback, this machine must
+    /// have them (`ip route add local NETWORK/10 dev lo`) and the answers must find their way back.
+    pub sources: Ipv4Addr,
 }
 
 impl Options {
@@ -63,6 +66,7 @@ impl Options {
             in_flight_max: 20_000,
             deadline: Duration::from_secs(10),
             allow_remote: false,
+            sources: SOURCES,
         }
     }
 }
@@ -174,21 +178,13 @@ async fn storm(
     progress: Progress,
     stop: CancellationToken,
 ) -> Result<Report, StormError> {
-    first_lookup(&config, options.allow_remote).await?;
+    first_lookup(&config, &options).await?;
     raise_file_limit();
     let cap = config.sites.iter().map(|site| site.uplink.bits_per_sec as f64).sum();
     let sites = config.sites.iter().map(|site| site.id.to_string()).collect();
     let recorder = Recorder::new(&curve, cap, sites, options.deadline)
         .map_err(|error| StormError::Setup(error.into()))?;
-    let clients = options.clients;
-    let world = Arc::new(World::new(
-        config,
-        clients,
-        options.deadline,
-        options.allow_remote,
-        recorder,
-        stop.clone(),
-    ));
+    let world = Arc::new(World::new(config, &options, recorder, stop.clone()));
     let ended = CancellationToken::new();
     let watching = tokio::spawn(watch::watch(world.clone(), progress, curve.secs(), ended.clone()));
 
@@ -260,14 +256,14 @@ async fn generate(world: &Arc<World>, options: &Options, curve: &Curve, tasks: &
 }
 
 /// Looks the service up once, so that a storm against nothing ends with one clear error.
-async fn first_lookup(config: &Config, allow_remote: bool) -> Result<(), StormError> {
+async fn first_lookup(config: &Config, options: &Options) -> Result<(), StormError> {
     let (server, host) = (config.dns.listen, &config.service.host);
     let refuse = |host: &str, address: IpAddr| {
-        let remote = !allow_remote && !address.is_loopback();
+        let remote = !options.allow_remote && !address.is_loopback();
         if remote { Err(StormError::Remote { host: host.to_owned(), address }) } else { Ok(()) }
     };
     refuse("the name server", server.ip())?;
-    let answer = resolve::lookup(server, address(0), host).await;
+    let answer = resolve::lookup(server, address(options.sources, 0), host).await;
     let (found, _) = answer.map_err(|source| StormError::Lookup {
         host: host.clone(),
         server,

@@ -14,7 +14,7 @@ use crate::cohort::{Move, Side};
 use crate::mix::Operation;
 use crate::outcome::Served;
 use crate::record::Recorder;
-use crate::run::StormError;
+use crate::run::{Options, StormError};
 
 /// What all requests of a storm share.
 #[derive(Debug)]
@@ -40,9 +40,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(
         config: Arc<Config>,
-        clients: u32,
-        deadline: Duration,
-        allow_remote: bool,
+        options: &Options,
         recorder: Recorder,
         stop: CancellationToken,
     ) -> Self {
@@ -51,11 +49,11 @@ impl World {
                 host: config.service.host.as_str().into(),
                 port: config.service.port,
             },
-            clients: (0..clients).map(Client::new).collect(),
+            clients: (0..options.clients).map(|i| Client::new(options.sources, i)).collect(),
             start: spillway_part::clock::instant(),
             started_at: spillway_part::clock::now(),
-            deadline,
-            allow_remote,
+            deadline: options.deadline,
+            allow_remote: options.allow_remote,
             moving: Operation::ALL.map(|operation| operation.moves(&config)),
             recorder: Mutex::new(recorder),
             fatal: Mutex::new(None),

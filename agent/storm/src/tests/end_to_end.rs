@@ -170,8 +170,8 @@ async fn outcomes_are_told_apart() {
     let lab = Lab::new(|hit: Hit| async move {
         match hit.line.as_str() {
             "GET /v1/notices" => answer(503, &[("x-spillway-tier", "3"), ("retry-after", "30")]),
-            "GET /v1/users/u000000/qr" => answer(502, &[]),
-            "GET /v1/users/u000000/scans" => answer(404, &[]),
+            "GET /v1/users/u000001/qr" => answer(502, &[]),
+            "GET /v1/users/u000001/scans" => answer(404, &[]),
             _ => answer(200, &[]),
         }
     })

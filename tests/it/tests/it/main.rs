@@ -3,6 +3,8 @@
 //! Each test has addresses and a folder of its own, but they share two cores: [`alone`] lets one run
 //! at a time.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
 mod bad_input;
 mod cloud;
 mod demo;
