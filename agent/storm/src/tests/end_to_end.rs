@@ -16,7 +16,7 @@ use super::fixture::{CLOUD, Hit, Lab, SITE, answer, send, totals, until};
 use crate::cohort::{Side, Via};
 use crate::mix::Operation;
 use crate::schedule::Schedule;
-use crate::{Mix, Options, Profile, Progress, StormError, address, run};
+use crate::{Mix, Options, Profile, Progress, SOURCES, StormError, address, run};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -56,7 +56,7 @@ async fn a_redirect_is_followed_with_method_and_body_and_remembered() {
     assert_eq!((site.len(), cloud.len()), (1, 3), "affinity spares the detour");
     assert!(cloud.iter().all(|hit| hit.line == "POST /v1/scans" && hit.body == site[0].body));
     assert!(cloud.iter().all(|hit| hit.host == lab.cloud_authority()));
-    assert!(cloud.iter().all(|hit| hit.peer == IpAddr::from(address(0))));
+    assert!(cloud.iter().all(|hit| hit.peer == IpAddr::from(address(SOURCES, 0))));
     let connections: HashSet<_> = cloud.iter().map(|hit| hit.connection).collect();
     assert_eq!(connections.len(), 1, "one connection is kept");
     send(&world, 1, Operation::Scan, NOW).await;
@@ -72,7 +72,8 @@ async fn a_redirect_is_followed_with_method_and_body_and_remembered() {
         (&moves[0].to, moves[0].via, moves[0].generation),
         (&Side::Cloud, Via::Redirect, Some(42))
     );
-    let rank = spillway_model::rank::rank(&lab.config.plan.salt, IpAddr::from(address(0)).into());
+    let rank =
+        spillway_model::rank::rank(&lab.config.plan.salt, IpAddr::from(address(SOURCES, 0)).into());
     assert_eq!(moves[0].rank.to_bits(), rank.to_bits());
 }
 
@@ -138,7 +139,11 @@ async fn names_are_asked_for_again_when_their_ttl_is_over() {
     }
     assert!(start.elapsed() >= Duration::from_secs(1));
     let asked = lab.dns.lock().unwrap().asked.clone();
-    assert_eq!(asked, [(address(0).into(), "udp"); 2], "once per TTL, from its own address");
+    assert_eq!(
+        asked,
+        [(address(SOURCES, 0).into(), "udp"); 2],
+        "once per TTL, from its own address"
+    );
     let moves = &world.recorder().moves;
     let sides: Vec<_> = moves.iter().map(|m| (m.to.to_string(), m.via)).collect();
     assert_eq!(sides, [("east".to_owned(), Via::Dns), ("cloud".to_owned(), Via::Dns)]);
@@ -155,7 +160,7 @@ async fn a_name_server_may_lose_packets_and_truncate_but_not_deny() {
     lab.dns.lock().unwrap().truncate = true;
     send(&world, 1, Operation::Code, NOW).await;
     let last = lab.dns.lock().unwrap().asked.last().copied();
-    assert_eq!(last, Some((address(1).into(), "tcp")));
+    assert_eq!(last, Some((address(SOURCES, 1).into(), "tcp")));
     assert_eq!(totals(&world).ok, 2);
 
     lab.dns.lock().unwrap().names.clear();
@@ -353,7 +358,7 @@ async fn a_storm_is_reported_second_by_second() {
     assert_eq!(report.moves.len(), 30, "every client's first side");
     assert!(totals.connections < totals.arrivals, "connections are kept");
     let peers: HashSet<_> = lab.hits_at(SITE).iter().map(|hit| hit.peer).collect();
-    assert_eq!(peers, (0..30).map(|i| IpAddr::from(address(i))).collect());
+    assert_eq!(peers, (0..30).map(|i| IpAddr::from(address(SOURCES, i))).collect());
     assert!(tell.try_iter().count() >= 2);
     let json = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<crate::Report>(&json).unwrap(), report);

@@ -23,9 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exchange;
 use crate::mix::Operation;
-use crate::profile::Curve;
+use crate::profile::{Curve, Profile};
 use crate::record::Recorder;
 use crate::report::Totals;
+use crate::run::Options;
 use crate::schedule::Arrival;
 use crate::world::World;
 
@@ -125,10 +126,11 @@ impl Lab {
     /// A population to send single requests from.
     pub(crate) fn world(&self, clients: u32) -> Arc<World> {
         let curve = Curve::new(vec![(0.0, 1.0), (3600.0, 1.0)]).unwrap();
-        let deadline = Duration::from_secs(10);
-        let recorder = Recorder::new(&curve, 1.0, vec!["east".into()], deadline).unwrap();
+        let profile = Profile::Constant { rate: 1.0, secs: 3600.0 };
+        let options = Options { clients, ..Options::new(profile) };
+        let recorder = Recorder::new(&curve, 1.0, vec!["east".into()], options.deadline).unwrap();
         let end = self.end.child_token();
-        Arc::new(World::new(self.config.clone().into(), clients, deadline, false, recorder, end))
+        Arc::new(World::new(self.config.clone().into(), &options, recorder, end))
     }
 }
 
