@@ -240,7 +240,7 @@ pub(crate) enum KnobCommand {
         /// Which.
         id: KnobId,
         /// `on`, or `off` to hold it off whatever the tier.
-        #[arg(value_parser = on_off)]
+        #[arg(value_parser = on_off, action = clap::ArgAction::Set)]
         state: bool,
         /// For so long: `90s`, `15m`, `2h`; at most a day.
         #[arg(long = "for", value_name = "TIME", value_parser = secs)]

@@ -23,7 +23,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::uri::Authority;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
+};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming as IncomingBody};
 use hyper::server::conn::http1;
@@ -153,6 +156,9 @@ impl Front {
     ) -> Response<Full<Bytes>> {
         let began = clock::instant();
         let head_only = request.method() == Method::HEAD;
+        if !names_its_host(request.version(), request.headers()) {
+            return refusal(&Refusal(400, "name one host in the Host field")).map(Full::new);
+        }
         let Some(target) = self.routes.find(request.method(), request.uri().path()) else {
             return refusal(&Refusal(404, "no route")).map(Full::new);
         };
@@ -218,6 +224,16 @@ impl Front {
             response.headers_mut().insert(FUNCTION, by);
         }
         Ok(response)
+    }
+}
+
+/// Whether the Host field is as RFC 9112 §3.2 wants it: once, and a host. HTTP/1.0 may go without.
+fn names_its_host(version: Version, headers: &HeaderMap) -> bool {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Authority::try_from(host.as_bytes()).is_ok(),
+        (None, _) => version == Version::HTTP_10,
+        (Some(_), Some(_)) => false,
     }
 }
 

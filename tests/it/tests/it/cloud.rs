@@ -40,7 +40,7 @@ fn call(to: SocketAddr, method: &str, path: &str, body: &str) -> Answer {
 
 /// Every route answers alike, whichever way it is asked.
 fn contract(to: SocketAddr) {
-    let user = call(to, "POST", "/v1/users", r#"{"name":"Ada","id_number":"A-1815"}"#);
+    let user = call(to, "POST", "/v1/users", &format!(r#"{{"name":"Ada","id_number":"{to}"}}"#));
     assert_eq!(user.status, 201, "{}", String::from_utf8_lossy(&user.body));
     let id = user.json()["user"].as_str().unwrap().to_owned();
     let code = call(to, "GET", &format!("/v1/users/{id}/code"), "");
@@ -58,7 +58,8 @@ fn contract(to: SocketAddr) {
     assert!(String::from_utf8_lossy(&history.body).contains("v042"));
     assert_eq!(call(to, "GET", "/v1/venues/v042/stats", "").status, 200);
     assert_eq!(call(to, "GET", "/v1/notices", "").status, 200);
-    assert_eq!(call(to, "GET", "/v1/users/nobody/code", "").status, 404);
+    assert_eq!(call(to, "GET", "/v1/users/u999999/code", "").status, 404);
+    assert_eq!(call(to, "GET", "/v1/users/nobody/code", "").status, 400);
     assert_eq!(call(to, "POST", "/v1/scans", "{").status, 400);
     assert_eq!(call(to, "GET", "/no/such/path", "").status, 404);
 }
