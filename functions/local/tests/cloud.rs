@@ -28,6 +28,8 @@ const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/spillw
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An example of this package, which cargo builds beside its tests.
+const HOST: &str = "cloud.example.test";
+
 fn example(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     test.parent().unwrap().parent().unwrap().join("examples").join(name)
@@ -134,7 +136,7 @@ impl Held {
 }
 
 fn get(path: &str) -> Request<Full<Bytes>> {
-    Request::get(path).header("host", "cloud.example.test").body(Full::default()).unwrap()
+    Request::get(path).header("host", HOST).body(Full::default()).unwrap()
 }
 
 fn post(path: &str, media_type: &str, body: &[u8]) -> Request<Full<Bytes>> {
@@ -377,20 +379,22 @@ async fn sizes_are_those_of_an_alb() {
 async fn a_connection_serves_many_requests() {
     let cloud = Cloud::start(|_| {}).await;
     let mut sender = cloud.connect().await;
-    let head = Request::head("/get").body(Full::default()).unwrap();
+    let head = Request::head("/get").header("host", HOST).body(Full::default()).unwrap();
+    let nameless = Request::get("/any/x").body(Full::default()).unwrap();
     assert_eq!(send(&mut sender, get("/any/x")).await.status(), 200);
     assert_refused(&send(&mut sender, head).await.map(|_| "no route".into()), 404, "no route");
+    assert_refused(&send(&mut sender, nameless).await, 400, "name one host");
     assert_refused(&send(&mut sender, get("/nowhere")).await, 404, "no route");
     assert_refused(&send(&mut sender, post("/get", "text/plain", b"")).await, 404, "no route");
-    let trace =
-        Request::builder().method(Method::TRACE).uri("/any/x").body(Full::default()).unwrap();
+    let trace = Request::builder().method(Method::TRACE).uri("/any/x").header("host", HOST);
+    let trace = trace.body(Full::default()).unwrap();
     assert_refused(&send(&mut sender, trace).await, 405, "TRACE");
     let addresses = vec!["127.0.0.1"; 31].join(", ");
-    let relayed = Request::get("/any/x").header("x-forwarded-for", addresses);
+    let relayed = Request::get("/any/x").header("host", HOST).header("x-forwarded-for", addresses);
     let relayed = relayed.body(Full::default()).unwrap();
     assert_refused(&send(&mut sender, relayed).await, 463, "30 addresses");
-    let socket =
-        Request::get("/any/x").header("upgrade", "websocket").header("connection", "upgrade");
+    let socket = Request::get("/any/x").header("host", HOST);
+    let socket = socket.header("upgrade", "websocket").header("connection", "upgrade");
     let socket = socket.body(Full::default()).unwrap();
     assert_refused(&cloud.send(socket).await, StatusCode::BAD_REQUEST.as_u16(), "upgrade");
     assert_eq!(cloud.functions().await.started, 1);
