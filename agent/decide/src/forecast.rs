@@ -31,6 +31,11 @@ const SURPRISE_SIGMAS: f64 = 5.0;
 const SURPRISE_LEAST: f64 = 0.1;
 /// A step that falls within a tick surprises twice. Only what goes on surprising is a trend.
 const SURPRISES_OF_A_STEP: u32 = 2;
+/// But waiting for that costs seconds at the start of a flash crowd, which no later decision brings
+/// back. A surge is the slope of a surprise, believed half at first and whole when it goes on, fading
+/// by half with each second that it does not; it carries at most another level far.
+const SURGE_FIRST: f64 = 0.5;
+const SURGE_FADE: f64 = 0.5;
 
 /// One series.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -44,6 +49,8 @@ pub(crate) struct Forecast {
     last: [f64; 3],
     /// Surprises in a row.
     surprises: u32,
+    /// The slope of the last surprises, per second.
+    surge: f64,
     /// A slower level, and the seconds it is over.
     lasting: f64,
     lasting_secs: f64,
@@ -78,6 +85,12 @@ impl Forecast {
         self.surprises = if error > surprise { self.surprises.saturating_add(1) } else { 0 };
         let gain = if self.surprises > 0 { 1.0 } else { weight(dt, LEVEL_SECS) };
         let level = (expected + gain * error).max(0.0);
+        let slope = ((value - self.last[0]) / dt).max(0.0);
+        self.surge = match self.surprises {
+            0 => slope.min(self.surge).max(SURGE_FADE * self.surge),
+            1 => (SURGE_FIRST * slope).max(SURGE_FADE * self.surge),
+            _ => slope.max(SURGE_FADE * self.surge),
+        };
         if !(1..=SURPRISES_OF_A_STEP).contains(&self.surprises) {
             self.trend += weight(dt, TREND_SECS) * ((level - self.level) / dt - self.trend);
         }
@@ -113,6 +126,8 @@ impl Forecast {
     /// dwell decides.
     pub(crate) fn likely(&self, horizon: f64) -> f64 {
         let rise = self.trend * damped(horizon);
+        let surge = (self.surge * damped(horizon)).min(self.level);
+        let rise = rise.max(surge);
         if rise > self.band() { self.level + rise } else { self.level }
     }
 
@@ -169,6 +184,21 @@ mod tests {
         }
         let upper = forecast.upper(3.0);
         assert!((400.0..470.0).contains(&upper), "{upper}");
+    }
+
+    #[test]
+    fn a_flash_crowd_is_led_from_its_second_second() {
+        let mut forecast = Forecast::default();
+        for _ in 0..60 {
+            forecast.update(70.0, 1.0);
+        }
+        // A rise of 150 a second: what comes within three seconds of each reading is covered.
+        forecast.update(150.0, 1.0);
+        forecast.update(300.0, 1.0);
+        assert!(forecast.upper(2.0) >= 525.0, "{}", forecast.upper(2.0));
+        forecast.update(450.0, 1.0);
+        assert!(forecast.upper(3.0) >= 750.0, "{}", forecast.upper(3.0));
+        assert!(forecast.upper(3.0) <= 900.0, "{}", forecast.upper(3.0));
     }
 
     #[test]

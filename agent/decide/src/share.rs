@@ -267,6 +267,9 @@ impl ShareState {
         let floor = if too_much {
             // What the cloud refuses is lost; but home is not pushed over its caps for it.
             most.max(need.hard)
+        } else if share > 0.0 && self.dwells(policy, at) {
+            // What was just raised has not been too much for long, whatever the need was before.
+            return Move::Dwells(share);
         } else if whole {
             match self.window.max_over(policy, at) {
                 Some(calm) => calm,
@@ -289,6 +292,11 @@ impl ShareState {
         self.changed_at = at;
         self.fell = true;
         Move::Lowered(next)
+    }
+
+    /// Whether the last raise is less than a dwell ago. A clock set back ends the wait, not starts it.
+    fn dwells(&self, policy: &Policy, at: UnixMillis) -> bool {
+        self.raised_at <= at && at.millis_since(self.raised_at) < dwell_millis(policy)
     }
 
     /// After a restart: the timers start again.
@@ -361,6 +369,10 @@ fn quantised(share: f64) -> f64 {
     ((share / STEP).ceil() * STEP).clamp(0.0, 1.0)
 }
 
+fn dwell_millis(policy: &Policy) -> u64 {
+    policy.share_dwell_secs.saturating_mul(1000)
+}
+
 /// The largest need of the last dwell, in at most some sixty buckets.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Window {
@@ -393,7 +405,7 @@ impl Window {
 
     /// Milliseconds of the dwell, and of one bucket.
     fn shape(policy: &Policy) -> (u64, u64) {
-        let span = policy.share_dwell_secs.saturating_mul(1000);
+        let span = dwell_millis(policy);
         (span, policy.tick_ms.max(span / 60))
     }
 }
