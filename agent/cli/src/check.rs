@@ -13,6 +13,8 @@ pub(crate) fn check(args: &Args, file: Option<&Path>) -> anyhow::Result<ExitCode
     let path = file.map_or_else(|| args.config_path(), Path::to_owned);
     match load_config(&path) {
         Ok(config) => {
+            // The steered name and its zones must fit, or the name server would not start.
+            spillway_dns::zones(&config)?;
             if args.json {
                 output::line(r#"{"problems":[]}"#);
             } else {

@@ -45,7 +45,12 @@ fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(e) => {
-            output::error(&e);
+            match e.downcast_ref::<StartError>() {
+                _ if args.json => output::error_json(&e),
+                // A line a mistake, each beginning with its place, as editors have it.
+                Some(StartError::BadConfig { .. }) => output::note(&e.to_string()),
+                _ => output::error(&e),
+            }
             // EX_CONFIG for a wrong configuration, else the general failure.
             let config = e.downcast_ref::<StartError>();
             let config = matches!(

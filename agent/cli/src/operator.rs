@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use spillway_model::api::{Explain, KnobOrder, KnobStatus, Status, TierOrder};
 use spillway_model::{Config, SignedPlan, UnixMillis};
-use spillway_part::client::Client;
+use spillway_part::client::{CallError, Client};
 use spillway_part::start::load_config;
 
 use crate::args::{Args, KnobCommand, TierCommand};
@@ -34,7 +34,7 @@ impl Agent {
         let to = self.config.agent.listen;
         self.runtime
             .block_on(async { Client::default().get(to, path, DEADLINE).await })
-            .with_context(|| self.hint())
+            .map_err(Self::hint)
     }
 
     fn order<B: Serialize, T: DeserializeOwned>(
@@ -52,11 +52,18 @@ impl Agent {
             let client = Client::default().with_token(token.trim().to_owned());
             client.exchange(method, to, path, body, DEADLINE).await
         };
-        self.runtime.block_on(call).with_context(|| self.hint())
+        self.runtime.block_on(call).map_err(Self::hint)
     }
 
-    fn hint(&self) -> String {
-        format!("the agent at {} did not do it", self.config.agent.listen)
+    /// Says what to do when nobody is there; what the agent itself refuses needs no more words.
+    fn hint(error: CallError) -> anyhow::Error {
+        let absent = matches!(error, CallError::Unreachable(..) | CallError::Deadline(..));
+        let error = anyhow::Error::from(error);
+        if absent {
+            error.context("the agent is not there (does `spillway up` run?)")
+        } else {
+            error
+        }
     }
 }
 
@@ -148,8 +155,10 @@ pub(crate) fn explain(args: &Args, client: Option<IpAddr>) -> anyhow::Result<Exi
     ));
     for (site, site_plan) in &plan.sites {
         output::line(&format!(
-            "  site {site}: {} spilled by {:?}, DNS TTL {} s",
-            site_plan.share, site_plan.mode, site_plan.dns_ttl_secs
+            "  site {site}: {} spilled by {}, DNS TTL {} s",
+            site_plan.share,
+            format!("{:?}", site_plan.mode).to_lowercase(),
+            site_plan.dns_ttl_secs
         ));
     }
     output::line("because");

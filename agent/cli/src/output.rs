@@ -14,8 +14,12 @@ pub(crate) fn note(text: &str) {
 
 /// Prints an error and its causes on standard error.
 pub(crate) fn error(error: &anyhow::Error) {
-    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    note(&format!("spillway: {}", causes.join(": ")));
+    note(&format!("spillway: {error:#}"));
+}
+
+/// Prints an error and its causes on standard output, as the JSON that was asked for.
+pub(crate) fn error_json(error: &anyhow::Error) {
+    line(&serde_json::json!({ "error": format!("{error:#}") }).to_string());
 }
 
 /// Prints a value as one line of JSON.

@@ -39,7 +39,8 @@ pub(crate) fn storm(args: &Args, options: &StormOptions) -> anyhow::Result<ExitC
         }
         output::line(&render::summary(&report));
     }
-    Ok(ExitCode::SUCCESS)
+    // As a shell reports a program that SIGINT ended.
+    Ok(if report.interrupted { ExitCode::from(130) } else { ExitCode::SUCCESS })
 }
 
 fn profile(profile: &args::Profile) -> Profile {

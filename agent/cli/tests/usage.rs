@@ -68,3 +68,25 @@ fn keys_are_made_once_and_kept_private() {
     assert_eq!(output.status.code(), Some(1), "a lost private key is not replaced silently");
     assert!(String::from_utf8_lossy(&output.stderr).contains("plan.key"));
 }
+
+#[test]
+fn a_zone_that_cannot_be_served_is_no_good_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("spillway.toml");
+    std::fs::copy(EXAMPLE, &config).unwrap();
+    let check = |arguments: &[&str]| {
+        let output = spillway(&[&["check", config.to_str().unwrap()], arguments].concat());
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), said, String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said, _) = check(&[]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("example.test.zone"), "the zone is missing: {said}");
+    std::fs::write(folder.path().join("example.test.zone"), "@ IN A 1.2.3.400\n").unwrap();
+    let (code, said, _) = check(&[]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("example.test.zone:1"), "{said}");
+    let (_, _, json) = check(&["--json"]);
+    let told: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(told["error"].as_str().unwrap().contains("example.test.zone:1"), "{told}");
+}
