@@ -239,9 +239,9 @@ mod tests {
 
     #[test]
     fn calls_are_those_of_the_service() {
-        let code = Operation::Code.call(2123, 5);
+        let code = Operation::Code.call(2122, 5);
         assert_eq!((code.method, code.path.as_str()), (Method::GET, "/v1/users/u000123/code"));
-        let scan = Operation::Scan.call(123, 741);
+        let scan = Operation::Scan.call(122, 741);
         assert_eq!(scan.body, r#"{"user":"u000123","venue":"v042"}"#);
         let register = Operation::Register.call(0, u64::MAX);
         let body: serde_json::Value = serde_json::from_slice(&register.body).unwrap();

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use http::HeaderValue;
 use spillway_model::config::{Config, Service, Site};
 use spillway_model::load::Load;
-use spillway_model::{RouteId, Salt, SiteId};
+use spillway_model::{ClientPrefix, RouteId, Salt, SiteId, rank};
 use spillway_part::counters::RouteCounters;
 use spillway_part::{Plans, Shutdown, clock};
 
@@ -25,6 +26,9 @@ pub(crate) struct Gateway {
     pub(crate) site: SiteId,
     pub(crate) service: Service,
     pub(crate) salt: Salt,
+    /// What the hop field of a request that this site set forwarded to the cloud says. A client that
+    /// makes one up would otherwise stay at home while others are spilled; without the salt it cannot.
+    pub(crate) hop: HeaderValue,
     pub(crate) plans: Plans,
     pub(crate) table: Table,
     pub(crate) options: Options,
@@ -72,6 +76,7 @@ impl Gateway {
             site: site.id.clone(),
             service: config.service.clone(),
             salt: config.plan.salt,
+            hop: hop(&config.plan.salt),
             plans,
             options,
             log,
@@ -129,4 +134,12 @@ impl Gateway {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
     }
+}
+
+/// The rank of a prefix that no client has, as 16 hexadecimal digits.
+fn hop(salt: &Salt) -> HeaderValue {
+    let nobody = ClientPrefix::V4([255, 255, 255]);
+    let digits = format!("{:016x}", rank::rank(salt, nobody).to_bits());
+    // Hexadecimal digits always make a value.
+    HeaderValue::try_from(digits).unwrap_or(HeaderValue::from_static("0"))
 }

@@ -88,7 +88,7 @@ pub(crate) async fn handle(
         prefix: client.prefix,
         shed_by: &route.shed_by,
         spill: &route.spill,
-        hopped: head.headers.contains_key(headers::HOP)
+        hopped: head.headers.get(headers::HOP) == Some(&gateway.hop)
             || host.eq_ignore_ascii_case(&gateway.service.slb_host),
     };
     let verdict = verdict(&plan, &gateway.site, &gateway.salt, &facts, clock::now());
@@ -187,7 +187,7 @@ impl Exchange<'_> {
         if let Ok(host) = HeaderValue::from_str(&self.gateway.service.host) {
             request.headers_mut().insert(header::HOST, host);
         }
-        request.headers_mut().insert(headers::HOP, HeaderValue::from_static("1"));
+        request.headers_mut().insert(headers::HOP, self.gateway.hop.clone());
         // What can still be served at home leaves home half of the time.
         let deadline = if again.is_some() {
             Instant::from_std(record.started() + self.route.deadline / 2)

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[error("`{0}` is not a name: use 1 to 63 of a-z, 0-9, '-' and '_', starting with a letter")]
 pub struct BadName(String);
 
-fn checked(name: &str) -> Result<String, BadName> {
+pub(crate) fn checked(name: &str) -> Result<String, BadName> {
     let mut bytes = name.bytes();
     let starts = bytes.next().is_some_and(|b| b.is_ascii_lowercase());
     let rest =

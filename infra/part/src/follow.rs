@@ -4,6 +4,7 @@
 //! (fencing). Nothing here fails once it runs: without an agent, with a full disk or with a forged
 //! plan, the part serves on with what it holds and says so in its log.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -162,7 +163,10 @@ fn keep(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let mut beside = PathBuf::from(file);
     beside.set_extension("json.new");
-    std::fs::write(&beside, bytes)?;
+    let mut written = std::fs::File::create(&beside)?;
+    written.write_all(bytes)?;
+    // Without this a power cut can leave the new name on an empty file.
+    written.sync_all()?;
     std::fs::rename(&beside, file)
 }
 

@@ -11,6 +11,9 @@ pub fn init() {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Said how? On standard error, which is what has failed; and that would panic. A line that
+        // cannot be written, as on a full disk, is lost, and the process serves on.
+        .log_internal_errors(false)
         .with_target(false);
     let json = std::env::var("SPILLWAY_LOG_FORMAT").is_ok_and(|format| format == "json");
     // A subscriber that is already there (a test's) stays.

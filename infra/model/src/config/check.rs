@@ -8,6 +8,9 @@ use std::net::SocketAddr;
 use super::Config;
 use crate::plan::Tier;
 
+/// Names that parts have which the configuration does not name.
+const RESERVED: [&str; 3] = ["agent", "cloud", "dns"];
+
 type Faults = Vec<(String, String)>;
 
 pub(super) fn check(config: &Config) -> Faults {
@@ -56,6 +59,35 @@ fn service(config: &Config, faults: &mut Faults) {
 
 fn numbers(config: &Config, faults: &mut Faults) {
     let agent = &config.agent;
+    let mut at_most = |path: String, value: u64, most: u64| {
+        if value > most {
+            fault(faults, path, format!("{value} is too large: at most {most}"));
+        }
+    };
+    const DAY_SECS: u64 = 86_400;
+    at_most("plan.lease_secs".into(), config.plan.lease_secs, DAY_SECS);
+    at_most("dns.ttl_secs".into(), u64::from(config.dns.ttl_secs), DAY_SECS);
+    at_most("agent.tick_ms".into(), agent.tick_ms, 60_000);
+    at_most("agent.tier_rise_secs".into(), agent.tier_rise_secs, DAY_SECS);
+    at_most("agent.tier_dwell_secs".into(), agent.tier_dwell_secs, DAY_SECS);
+    at_most("agent.share_dwell_secs".into(), agent.share_dwell_secs, DAY_SECS);
+    at_most("agent.journal_hours".into(), agent.journal_hours, 24 * 366);
+    for (i, site) in config.sites.iter().enumerate() {
+        let (rate, queue) = (10_000_000_000_000, 1 << 32);
+        at_most(format!("site.{i}.uplink.bits_per_sec"), site.uplink.bits_per_sec, rate);
+        at_most(format!("site.{i}.uplink.queue_bytes"), site.uplink.queue_bytes, queue);
+    }
+    for (i, route) in config.routes.iter().enumerate() {
+        at_most(format!("route.{i}.deadline_ms"), route.deadline_ms, DAY_SECS * 1000);
+        at_most(format!("route.{i}.body_bytes_max"), route.body_bytes_max, 1 << 40);
+        at_most(format!("route.{i}.response_bytes"), route.response_bytes, 1 << 40);
+    }
+    if let Some(local) = &config.cloud.local {
+        at_most("cloud.local.cold_start_ms".into(), local.cold_start_ms, 600_000);
+        at_most("cloud.local.environments_max".into(), local.environments_max, 100_000);
+        at_most("cloud.local.burst_per_10s".into(), local.burst_per_10s, 100_000);
+        at_most("cloud.local.idle_secs".into(), local.idle_secs, DAY_SECS);
+    }
     let mut at_least = |path: &str, value: u64, least: u64| {
         if value < least {
             fault(faults, path, format!("{value} is too small: at least {least}"));
@@ -109,6 +141,13 @@ fn sites(config: &Config, faults: &mut Faults) {
     let mut ids = BTreeSet::new();
     let mut names = BTreeSet::new();
     for (i, site) in config.sites.iter().enumerate() {
+        if RESERVED.contains(&site.id.as_str()) {
+            fault(
+                faults,
+                format!("site.{i}.id"),
+                format!("`{}` is the name of a part; choose another", site.id),
+            );
+        }
         if !ids.insert(&site.id) {
             fault(faults, format!("site.{i}.id"), format!("site `{}` stands twice", site.id));
         }
@@ -131,6 +170,13 @@ fn sites(config: &Config, faults: &mut Faults) {
         let services =
             site.services.iter().map(|s| &s.name).enumerate().map(|(j, n)| ("service", j, n));
         for (kind, j, name) in gateways.chain(services) {
+            // Names become file names in the state folder.
+            if let Err(e) = crate::ids::checked(name) {
+                fault(faults, format!("site.{i}.{kind}.{j}.name"), e.to_string());
+            } else if RESERVED.contains(&name.as_str()) || name.ends_with("-balancer") {
+                let message = format!("`{name}` is the name of another part; choose another");
+                fault(faults, format!("site.{i}.{kind}.{j}.name"), message);
+            }
             if !names.insert(name) {
                 let message =
                     format!("the name `{name}` stands twice; names are unique in the file");

@@ -96,3 +96,21 @@ fn edits_replace_values_at_paths() {
     let nowhere = [("site.5.uplink.bits_per_sec", toml::Value::from(1))];
     assert!(matches!(edited(EXAMPLE, &nowhere), Err(EditError::NoSuchPlace(_))));
 }
+
+#[test]
+fn names_stay_in_their_folder_and_numbers_in_reason() {
+    let text = EXAMPLE
+        .replace("name = \"east-gw-1\"", "name = \"../../x\"")
+        .replace("name = \"east-gw-2\"", "name = \"dns\"")
+        .replace("cold_start_ms = 150 ", "cold_start_ms = 9223372036854775807 ")
+        .replace("ttl_secs = 5 ", "ttl_secs = 4294967295 ");
+    let found = problems(&text).join("\n");
+    for expected in [
+        "`../../x` is not a name",
+        "`dns` is the name of another part",
+        "9223372036854775807 is too large",
+        "4294967295 is too large",
+    ] {
+        assert!(found.contains(expected), "{expected}\nnot in\n{found}");
+    }
+}

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
-use spillway_test_support::{Spillway, program, wait_until};
+use spillway_test_support::{Block, Process, Spillway, example_config, program, wait_until};
 
 use crate::alone;
 
@@ -156,4 +156,28 @@ fn a_full_disk_for_the_plan_file_disturbs_nothing() {
         std::fs::read_to_string(spillway.config().with_file_name("state").join("log/dns.log"))
             .unwrap();
     assert!(log.contains("cannot be kept on disk"), "{log}");
+}
+
+#[test]
+fn a_log_that_cannot_be_written_disturbs_nothing() {
+    let _alone = alone();
+    let block = Block::claim();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("spillway.toml");
+    std::fs::write(&config, example_config(&block, folder.path())).unwrap();
+    let spillway = |arguments: &[&str]| {
+        let mut command = Command::new(program("spillway"));
+        command.arg("--config").arg(&config).args(arguments);
+        command
+    };
+    assert!(spillway(&["keygen"]).status().unwrap().success());
+    // Every write to /dev/full fails as on a full disk.
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let mut agent = spillway(&["run", "agent"]);
+    agent.stderr(full);
+    let mut agent = Process::adopt(agent);
+    wait_until("the agent answers", Duration::from_secs(20), || {
+        spillway(&["status", "--json"]).output().unwrap().status.success()
+    });
+    assert_eq!(agent.wait(Duration::ZERO), None, "it runs on");
 }
