@@ -68,9 +68,16 @@ async fn nothing_is_spilled_twice() {
             client.send(format!("GET /items/1 HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
             assert_eq!(client.answer().await.field("x-spillway-served-by"), Some("east"), "{host}");
         }
-        client.send("GET /items/1 HTTP/1.1\r\nHost: h\r\nX-Spillway-Hop: 1\r\n\r\n").await;
+        let mark = format!("{:016x}", world.rank("255.255.255.0").to_bits());
+        let marked = format!("GET /items/1 HTTP/1.1\r\nHost: h\r\nX-Spillway-Hop: {mark}\r\n\r\n");
+        client.send(marked).await;
         assert_eq!(client.answer().await.field("x-spillway-served-by"), Some("east"));
     }
+    // A client that makes a mark up is spilled like any other.
+    world.spill(1.0, SpillMode::Redirect);
+    let mut client = world.client().await;
+    client.send("GET /items/1 HTTP/1.1\r\nHost: h\r\nX-Spillway-Hop: 1\r\n\r\n").await;
+    assert_eq!(client.answer().await.status, 307);
 }
 
 #[tokio::test]
