@@ -53,10 +53,11 @@ pub(crate) struct Framer {
     heads: u64,
     head_bytes_max: usize,
     headers_max: usize,
+    target_bytes_max: usize,
 }
 
 impl Framer {
-    pub(crate) fn new(head_bytes_max: usize, headers_max: usize) -> Self {
+    pub(crate) fn new(head_bytes_max: usize, headers_max: usize, target_bytes_max: usize) -> Self {
         Self {
             state: State::Head,
             held: Vec::new(),
@@ -65,6 +66,7 @@ impl Framer {
             heads: 0,
             head_bytes_max,
             headers_max,
+            target_bytes_max,
         }
     }
 
@@ -145,7 +147,8 @@ impl Framer {
                     return Err(Refusal { status: StatusCode::BAD_REQUEST, reason });
                 }
             } else if byte == b'\n' && self.held.ends_with(b"\r\n\r\n") {
-                let Judged { framing, rewritten } = head::judge(&self.held, self.headers_max)?;
+                let Judged { framing, rewritten } =
+                    head::judge(&self.held, self.headers_max, self.target_bytes_max)?;
                 out.extend_from_slice(rewritten.as_deref().unwrap_or(&self.held));
                 self.held.clear();
                 self.empty_lines = 0;
@@ -234,7 +237,7 @@ mod tests {
         GET /c HTTP/1.1\r\nHost: h\r\n\r\n";
 
     fn feed(pieces: &[&[u8]]) -> (Result<(), Fault>, BytesMut, Framer) {
-        let mut framer = Framer::new(1024, 100);
+        let mut framer = Framer::new(1024, 100, 1024);
         let mut out = BytesMut::new();
         let fed = pieces.iter().try_for_each(|piece| framer.feed(piece, &mut out));
         (fed, out, framer)

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use http::StatusCode;
+use http::{StatusCode, Uri};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -27,9 +27,10 @@ const DISCARD_BYTES_MAX: usize = 256 * 1024;
 /// How long that may take.
 const DISCARD_DEADLINE: Duration = Duration::from_secs(1);
 
-/// The wrapped connection.
+/// A client's connection, of which only requests that leave no doubt pass. Where one is refused,
+/// [`refusal`] tells.
 #[derive(Debug)]
-pub(crate) struct Guard<T> {
+pub struct Guard<T> {
     io: T,
     framer: Framer,
     /// Judged and not read yet.
@@ -47,17 +48,26 @@ pub(crate) struct Guard<T> {
     closing: Option<Pin<Box<Sleep>>>,
 }
 
+/// Why a request that came through a [`Guard`] must be refused, if it must: what the guard passed in
+/// its place has a target in authority-form, which no other request has.
+#[must_use]
+pub fn refusal(target: &Uri, refused: &OnceLock<Refusal>) -> Option<Refusal> {
+    let unknown = Refusal { status: StatusCode::BAD_REQUEST, reason: "not a request" };
+    let stands_in = target.scheme().is_none() && target.authority().is_some();
+    stands_in.then(|| refused.get().copied().unwrap_or(unknown))
+}
+
 impl<T> Guard<T> {
-    /// Wraps a connection of which `first` was read already.
-    pub(crate) fn new(
-        io: T,
-        first: &[u8],
-        options: &Options,
-        refusal: Arc<OnceLock<Refusal>>,
-    ) -> Self {
+    /// Wraps a connection of which `first` was read already. Of `options`, those of heads and of
+    /// writing count.
+    pub fn new(io: T, first: &[u8], options: &Options, refusal: Arc<OnceLock<Refusal>>) -> Self {
         let mut guard = Self {
             io,
-            framer: Framer::new(options.head_bytes_max, options.headers_max),
+            framer: Framer::new(
+                options.head_bytes_max,
+                options.headers_max,
+                options.target_bytes_max,
+            ),
             out: BytesMut::new(),
             refusal,
             refused: false,

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::forward::{self, Exchanged, Failed, Failure};
 use crate::gateway::Gateway;
+use crate::guard;
 use crate::head::Refusal;
 use crate::headers;
 use crate::record::{Outcome, Record};
@@ -52,11 +53,8 @@ pub(crate) async fn handle(
     let mut record =
         Record::new(gateway.clone(), client.prefix, plan.generation, request_id, names);
 
-    // Only the guard writes a target in authority-form: a refused head stood in its place.
-    if head.uri.scheme().is_none() && head.uri.authority().is_some() {
+    if let Some(Refusal { status, reason }) = guard::refusal(&head.uri, &client.refusal) {
         record.routed(None);
-        let unknown = Refusal { status: StatusCode::BAD_REQUEST, reason: "not a request" };
-        let Refusal { status, reason } = client.refusal.get().copied().unwrap_or(unknown);
         return refuse(record, status, reason, draining);
     }
     let found = gateway.table.find(Some(&host), &head.method, head.uri.path());

@@ -8,16 +8,16 @@
 
 use http::StatusCode;
 
-/// Longest request target, in bytes. RFC 9112 §3 recommends to support 8,000.
-const TARGET_BYTES_MAX: usize = 8 * 1024;
 /// Longest method name; the longest one registered with IANA has 17 characters.
 const METHOD_BYTES_MAX: usize = 24;
 
 /// Why a request was refused before it was routed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refusal {
-    pub(crate) status: StatusCode,
-    pub(crate) reason: &'static str,
+pub struct Refusal {
+    /// What to answer.
+    pub status: StatusCode,
+    /// What was wrong, for whoever sent it.
+    pub reason: &'static str,
 }
 
 /// How long the body is.
@@ -55,13 +55,20 @@ enum Version {
 
 /// Judges a head: from the first byte of the request line to the empty line, both included. Every
 /// line ends in CR LF, and neither stands elsewhere, nor does NUL.
-pub(crate) fn judge(head: &[u8], headers_max: usize) -> Result<Judged, Refusal> {
+pub(crate) fn judge(
+    head: &[u8],
+    headers_max: usize,
+    target_bytes_max: usize,
+) -> Result<Judged, Refusal> {
     let text = head.strip_suffix(b"\r\n\r\n").unwrap_or(head);
     let mut lines = text
         .split(|byte| *byte == b'\r')
         .enumerate()
         .map(|(i, line)| if i == 0 { line } else { line.get(1..).unwrap_or_default() });
     let request = RequestLine::read(lines.next().unwrap_or_default())?;
+    if request.target.len() > target_bytes_max {
+        return refuse(StatusCode::URI_TOO_LONG, "the request target is too long");
+    }
 
     let mut fields = Fields::default();
     let mut kept = Vec::new();
@@ -115,9 +122,6 @@ impl<'a> RequestLine<'a> {
             || !method.iter().copied().all(is_token)
         {
             return bad("the method is not a token");
-        }
-        if target.len() > TARGET_BYTES_MAX {
-            return refuse(StatusCode::URI_TOO_LONG, "the request target is too long");
         }
         let (version, rewrite) = match version {
             b"HTTP/1.1" => (Version::Http11, false),
@@ -306,7 +310,7 @@ mod tests {
     use super::*;
 
     fn judged(head: &str) -> Result<Judged, Refusal> {
-        judge(head.as_bytes(), 100)
+        judge(head.as_bytes(), 100, 8 * 1024)
     }
 
     #[test]
@@ -377,7 +381,7 @@ mod tests {
         }
         let many = format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "a: b\r\n".repeat(100));
         assert_eq!(judged(&many).unwrap_err().status, 431);
-        let long = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(TARGET_BYTES_MAX));
+        let long = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(8 * 1024));
         assert_eq!(judged(&long).unwrap_err().status, 414);
     }
 

@@ -50,6 +50,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::access_log::AccessLog;
 use crate::gateway::Gateway;
+pub use crate::guard::{Guard, refusal};
+pub use crate::head::Refusal;
 pub use crate::options::{HealthOptions, Options, PoolOptions};
 pub use crate::route::RouteError;
 

@@ -18,6 +18,8 @@ pub struct Options {
     pub head_bytes_max: usize,
     /// Most fields in a request head.
     pub headers_max: usize,
+    /// Longest request target, in bytes. RFC 9112 §3 recommends to support 8,000.
+    pub target_bytes_max: usize,
     /// How long connections are still accepted after shutdown, so that a balancer's check notices.
     pub drain_accept: Duration,
     /// Connections to upstreams.
@@ -68,6 +70,7 @@ impl Default for Options {
             write_deadline: Duration::from_secs(30),
             head_bytes_max: 32 * 1024,
             headers_max: 100,
+            target_bytes_max: 8 * 1024,
             drain_accept: Duration::from_secs(1),
             pool: PoolOptions::default(),
             health: HealthOptions::default(),
