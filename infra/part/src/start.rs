@@ -147,14 +147,17 @@ pub fn shutdown_on_signals() -> std::io::Result<Shutdown> {
 /// Name of the variable in which a supervisor passes its process id to what it starts.
 pub const PARENT_VARIABLE: &str = "SPILLWAY_PARENT";
 
-/// Makes this process get SIGTERM when the supervisor that started it dies, however it dies. Does
+/// Makes the kernel kill this process when the supervisor that started it dies, however it dies. Does
 /// nothing when nobody set [`PARENT_VARIABLE`]. Call it first in `main`, on the main thread.
+///
+/// The signal is SIGKILL, because SIGTERM would wait for ever in a process that is stopped. A
+/// supervisor that ends in order has asked its processes to drain before it goes.
 ///
 /// # Errors
 /// When the supervisor is gone already, or the kernel refuses.
 pub fn end_with_parent() -> std::io::Result<()> {
     let Ok(parent) = std::env::var(PARENT_VARIABLE) else { return Ok(()) };
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::TERM))?;
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     // It may have died before the line above took effect.
     let now = rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string());
     if now.as_deref() == Some(parent.as_str()) {
