@@ -142,9 +142,9 @@ pub(crate) fn explain(args: &Args, client: Option<IpAddr>) -> anyhow::Result<Exi
     }
     if let Some(client) = &explain.client {
         output::line(&format!("client {} has rank {:.4}", client.prefix, client.rank));
-        for (site, (spilled, why)) in &client.sites {
-            let to = if *spilled { "the cloud" } else { "home" };
-            output::line(&format!("  site {site}: {to}: {why}"));
+        for (site, told) in &client.sites {
+            let to = if told.spilled { "the cloud" } else { "home" };
+            output::line(&format!("  site {site}: {to}: {}", told.why));
         }
         return Ok(ExitCode::SUCCESS);
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use spillway_model::api::ClientExplain;
+use spillway_model::api::{ClientExplain, ClientSite};
 use spillway_model::plan::{SpillMode, Tier};
 use spillway_model::rank::{rank, spilled};
 use spillway_model::{ClientPrefix, Plan};
@@ -281,7 +281,7 @@ pub fn explain_client(policy: &Policy, plan: &Plan, address: IpAddr) -> ClientEx
         } else {
             format!("served at home: its rank {rank:.4} is not below the share {share:.4}")
         };
-        (id.clone(), (goes, why))
+        (id.clone(), ClientSite { spilled: goes, why })
     });
     ClientExplain { prefix, rank, sites: sites.collect() }
 }

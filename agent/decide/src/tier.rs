@@ -77,15 +77,11 @@ pub(crate) fn leases(
     let mut on = BTreeMap::new();
     for knob in &policy.knobs {
         let (until, by) = match orders.knob(&knob.id, at) {
-            Some((order, until)) if order.on => {
-                (lease.min(until), format!("operator: {}", order.by))
-            }
+            Some((order, until)) if order.on => (lease.min(until), order.by.clone()),
             Some(_) => continue,
             None if knob.tier > tier => continue,
             None => match floor {
-                Some(order) if knob.tier <= order.tier => {
-                    (lease, format!("operator: {}", order.by))
-                }
+                Some(order) if knob.tier <= order.tier => (lease, order.by.clone()),
                 _ => (lease, format!("tier {}", u8::from(knob.tier))),
             },
         };

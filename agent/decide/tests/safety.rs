@@ -136,7 +136,7 @@ fn a_tier_order_is_a_floor_with_an_end() {
     world.run(1, 0.02, |_| 0.4);
     assert_eq!(world.tier(), 2);
     let lease = &world.state.plan().knobs[&KnobId::new("qr-text").unwrap()];
-    assert_eq!(lease.by, "operator: drill");
+    assert_eq!(lease.by, "drill");
     world.run(28, 0.02, |_| 0.4);
     assert_eq!(world.tier(), 2);
     // One step a dwell of ten seconds once it is over.
@@ -162,7 +162,7 @@ fn knob_orders_win_over_the_tier() {
     world.orders.tier = Some((tier, world.now().plus_secs(60)));
     world.run(2, 0.02, |_| 0.4);
     let plan = world.state.plan();
-    assert_eq!(plan.knobs[&qr].by, "operator: on call");
+    assert_eq!(plan.knobs[&qr].by, "on call");
     assert!(plan.knobs[&qr].until <= until, "a knob outlives its order");
     assert!(!plan.knobs.contains_key(&history));
     world.run(20, 0.02, |_| 0.4);
@@ -178,10 +178,10 @@ fn a_client_is_told_why() {
     for i in 0..200 {
         let address = format!("10.0.{i}.7").parse().unwrap();
         let explained = explain_client(&world.policy, plan, address);
-        let (spilled, why) = &explained.sites[&site()];
-        assert_eq!(*spilled, explained.rank < share.get());
-        assert!(why.contains(&format!("{:.4}", explained.rank)), "{why}");
-        sides[usize::from(*spilled)] += 1;
+        let told = &explained.sites[&site()];
+        assert_eq!(told.spilled, explained.rank < share.get());
+        assert!(told.why.contains(&format!("{:.4}", explained.rank)), "{}", told.why);
+        sides[usize::from(told.spilled)] += 1;
     }
     assert!(sides[0] > 0 && sides[1] > 0);
 }

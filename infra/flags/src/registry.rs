@@ -77,6 +77,9 @@ fn status_of(knob: &Knob, plan: &Plan, now: UnixMillis) -> KnobStatus {
         on: lease.is_some(),
         until: lease.map(|lease| lease.until),
         by: lease.map(|lease| lease.by.clone()),
+        // The plan does not tell: who asks the agent hears of its orders from the agent.
+        order: None,
+        replaced: None,
     }
 }
 

@@ -12,7 +12,8 @@
 //! | `POST /ofrep/v1/evaluate/flags[/KEY]` | OFREP 0.3 | OFREP 0.3 |
 //!
 //! Calls that change something carry `Authorization: Bearer TOKEN`, the content of the operator
-//! token file. Errors are [`ErrorBody`] with a 4xx or 5xx status.
+//! token file. Errors are [`ErrorBody`] with a 4xx or 5xx status. Times are milliseconds since 1970,
+//! as everywhere between parts; the `spillway` program writes them as RFC 3339 for people.
 
 use std::collections::BTreeMap;
 
@@ -36,6 +37,15 @@ pub struct Status {
     pub tier: Tier,
     /// One sentence a person reads first.
     pub headline: String,
+    /// What is not as it should be with the agent itself, one sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// The operators' orders in force, the tier's first.
+    #[serde(default)]
+    pub orders: Vec<OrderStatus>,
+    /// In the answer to an order on the tier: the order it replaced or cleared, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<OrderStatus>,
     /// Per site.
     pub sites: BTreeMap<SiteId, SiteStatus>,
     /// The cloud's side.
@@ -118,13 +128,20 @@ pub struct Decision {
     pub reasons: Vec<String>,
 }
 
-/// Why the present plan is what it is.
+/// Why things are as they are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Explain {
     /// The plan in force.
     pub plan: Plan,
-    /// The decision that made it, if the journal still has it.
+    /// The decision of the last tick; `None` until the first one.
     pub decision: Option<Decision>,
+    /// The decision that published the plan, if the journal still has it. Ticks that decide the same
+    /// again publish nothing.
+    #[serde(default)]
+    pub published: Option<Decision>,
+    /// The operators' orders in force, the tier's first.
+    #[serde(default)]
+    pub orders: Vec<OrderStatus>,
     /// For the client asked about, per site.
     pub client: Option<ClientExplain>,
 }
@@ -132,12 +149,74 @@ pub struct Explain {
 /// Why one client goes where it goes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClientExplain {
-    /// Its prefix.
+    /// Its prefix, for example `192.0.2.0/24`.
+    #[serde(with = "prefix_text")]
     pub prefix: ClientPrefix,
     /// Its rank.
     pub rank: f64,
-    /// Per site: whether it is spilled, and the sentence that says why.
-    pub sites: BTreeMap<SiteId, (bool, String)>,
+    /// Per site.
+    pub sites: BTreeMap<SiteId, ClientSite>,
+}
+
+/// Where one client of one site goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientSite {
+    /// Whether it is served by the cloud.
+    pub spilled: bool,
+    /// The sentence that says why.
+    pub why: String,
+}
+
+/// A client prefix as people write it.
+mod prefix_text {
+    use std::net::IpAddr;
+
+    use serde::{Deserialize as _, Deserializer, Serializer, de};
+
+    use crate::prefix::ClientPrefix;
+
+    pub(super) fn serialize<S: Serializer>(
+        prefix: &ClientPrefix,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_str(prefix)
+    }
+
+    pub(super) fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<ClientPrefix, D::Error> {
+        let text = String::deserialize(from)?;
+        let read = |text: &str| {
+            let (network, bits) = text.split_once('/')?;
+            let prefix = ClientPrefix::from(network.parse::<IpAddr>().ok()?);
+            (bits.parse() == Ok(prefix.bits())).then_some(prefix)
+        };
+        read(&text)
+            .ok_or_else(|| de::Error::custom("expected a client prefix such as 192.0.2.0/24"))
+    }
+}
+
+/// Longest `by` of an order, in characters.
+pub const BY_CHARS_MAX: usize = 200;
+
+/// Whether a character may do other things to a terminal than show itself: control characters, line
+/// and paragraph separators, and those that change the direction of writing. Orders that hold one are
+/// refused, and whatever prints text that others wrote escapes them.
+#[must_use]
+pub fn unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// An operator's order in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderStatus {
+    /// What it is about: `tier`, or `knob ID`.
+    pub subject: String,
+    /// What it does: `at least tier 2 (visible)`, `knob qr-text on` or `knob qr-text held off`.
+    pub what: String,
+    /// Who gave it and why, in their own words.
+    pub by: String,
+    /// When it ends by itself.
+    pub until: UnixMillis,
 }
 
 /// An operator's order to hold at least a tier.
@@ -148,7 +227,7 @@ pub struct TierOrder {
     pub tier: Tier,
     /// For how long, in seconds; 1 to 86,400.
     pub for_secs: u64,
-    /// Who and why, for the audit.
+    /// Who and why, for the audit: 1 to [`BY_CHARS_MAX`] characters, none of them [`unprintable`].
     pub by: String,
 }
 
@@ -160,7 +239,7 @@ pub struct KnobOrder {
     pub on: bool,
     /// For how long, in seconds; 1 to 86,400.
     pub for_secs: u64,
-    /// Who and why, for the audit.
+    /// Who and why, for the audit: 1 to [`BY_CHARS_MAX`] characters, none of them [`unprintable`].
     pub by: String,
 }
 
@@ -179,10 +258,17 @@ pub struct KnobStatus {
     pub releases: Share,
     /// Whether it is on.
     pub on: bool,
-    /// Until when, and by whom, if it is on.
+    /// Until when: the end of the order on it, else, if it is on, of the plan's lease, which the agent
+    /// renews for as long as the tier holds.
     pub until: Option<UnixMillis>,
-    /// Who turned it on.
+    /// Who turned it on or holds it off: `tier 2`, or the operator's own words.
     pub by: Option<String>,
+    /// The order on it, on or held off, if one is in force.
+    #[serde(default)]
+    pub order: Option<OrderStatus>,
+    /// In the answer to an order: the order it replaced or cleared, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<OrderStatus>,
 }
 
 /// The body of every error.
@@ -190,4 +276,45 @@ pub struct KnobStatus {
 pub struct ErrorBody {
     /// What went wrong and what to do about it.
     pub error: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_told_in_plain_json() {
+        for (address, prefix) in
+            [("192.0.2.7", "192.0.2.0/24"), ("2001:db8:1::7", "2001:db8:1::/48")]
+        {
+            let address: std::net::IpAddr = address.parse().unwrap();
+            let site = ClientSite { spilled: true, why: "its rank".to_owned() };
+            let client = ClientExplain {
+                prefix: address.into(),
+                rank: 0.25,
+                sites: [(SiteId::new("east").unwrap(), site)].into(),
+            };
+            let told = serde_json::json!({
+                "prefix": prefix,
+                "rank": 0.25,
+                "sites": {"east": {"spilled": true, "why": "its rank"}},
+            });
+            assert_eq!(serde_json::to_value(&client).unwrap(), told);
+            assert_eq!(serde_json::from_value::<ClientExplain>(told).unwrap(), client);
+        }
+        for bad in ["192.0.2.0", "192.0.2.0/25", "east/24"] {
+            let told = serde_json::json!({"prefix": bad, "rank": 0.0, "sites": {}});
+            assert!(serde_json::from_value::<ClientExplain>(told).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_could_rewrite_a_terminal_is_unprintable() {
+        for c in ['\u{1b}', '\n', '\r', '\u{7f}', '\u{9b}', '\u{202e}', '\u{2066}', '\u{2028}'] {
+            assert!(unprintable(c), "{c:?}");
+        }
+        for c in ['a', ' ', 'é', '漢', '–', '🙂'] {
+            assert!(!unprintable(c), "{c:?}");
+        }
+    }
 }

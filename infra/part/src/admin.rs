@@ -57,6 +57,7 @@ impl Identity {
 }
 
 type Fill = dyn Fn(&mut Load) + Send + Sync;
+type Metrics = dyn Fn() -> String + Send + Sync;
 
 /// The admin listener of one process.
 #[derive(Clone)]
@@ -64,6 +65,7 @@ pub struct Admin {
     identity: Identity,
     plans: Plans,
     fill: Arc<Fill>,
+    metrics: Arc<Metrics>,
     more: Router,
 }
 
@@ -80,7 +82,16 @@ impl Admin {
         plans: Plans,
         fill: impl Fn(&mut Load) + Send + Sync + 'static,
     ) -> Self {
-        Self { identity, plans, fill: Arc::new(fill), more: Router::new() }
+        let metrics = Arc::new(String::new);
+        Self { identity, plans, fill: Arc::new(fill), metrics, more: Router::new() }
+    }
+
+    /// Adds families of the part's own to `/metrics`: `metrics` renders them in the text exposition
+    /// format 0.0.4, each with its HELP and TYPE, under names that the load report does not use.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.metrics = Arc::new(metrics);
+        self
     }
 
     /// Adds routes of the part's own.
@@ -129,5 +140,6 @@ impl Admin {
 }
 
 async fn metrics_page(State(admin): State<Admin>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::render(&admin.load()))
+    let page = metrics::render(&admin.load()) + &(admin.metrics)();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page)
 }

@@ -25,6 +25,9 @@ pub(super) fn status_now(api: &Api) -> Status {
         generation: view.plan.generation,
         tier: view.plan.tier,
         headline: view.headline.clone(),
+        warnings: Vec::new(),
+        orders: Vec::new(),
+        replaced: None,
         sites: view.sites.clone(),
         cloud: view.cloud.clone(),
         parts: view.parts.clone(),
@@ -79,5 +82,6 @@ pub(super) async fn explain(
     let view = api.shared.view.load_full();
     let client = client.map(|client| explain_client(&api.shared.policy, &view.plan, client));
     let plan = (*view.plan).clone();
-    Ok(Json(Explain { plan, decision: view.made_by.clone(), client }))
+    let published = view.made_by.clone();
+    Ok(Json(Explain { plan, decision: published.clone(), published, orders: Vec::new(), client }))
 }

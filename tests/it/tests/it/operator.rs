@@ -23,7 +23,7 @@ fn status_explain_plan_tier_and_knob() {
     assert!(spillway.command(&["status"]).contains("east-gw-2"));
 
     let explain = json(&spillway, &["explain", "--client", "192.0.2.7"]);
-    assert_eq!(explain["client"]["sites"]["east"][0], false, "nobody is spilled");
+    assert_eq!(explain["client"]["sites"]["east"]["spilled"], false, "nobody is spilled");
     let rank = explain["client"]["rank"].as_f64().unwrap();
     let neighbour = json(&spillway, &["explain", "--client", "192.0.2.200"]);
     assert_eq!(neighbour["client"]["rank"].as_f64(), Some(rank), "one prefix, one rank");
