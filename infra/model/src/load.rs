@@ -75,6 +75,9 @@ pub struct RouteLoad {
     pub redirected: u64,
     /// Forwarded to the cloud over the link.
     pub proxied: u64,
+    /// Of those redirected or proxied: moved because nothing at home could serve them, whatever the
+    /// plan's share.
+    pub displaced: u64,
     /// Answered 503 by a knob, on purpose.
     pub shed: u64,
     /// Failed: 5xx of an upstream or our own that no knob asked for, deadlines included.
@@ -149,7 +152,8 @@ pub struct DnsLoad {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UpstreamLoad {
-    /// Whether its health check passes.
+    /// Whether it is given requests: its health check passes, it can be connected to, and it answers
+    /// what it is given.
     pub healthy: bool,
     /// Connections or requests in flight now. A gauge.
     pub active: u64,
@@ -167,6 +171,7 @@ impl RouteLoad {
             served: minus(self.served, earlier.served),
             redirected: minus(self.redirected, earlier.redirected),
             proxied: minus(self.proxied, earlier.proxied),
+            displaced: minus(self.displaced, earlier.displaced),
             shed: minus(self.shed, earlier.shed),
             failed: minus(self.failed, earlier.failed),
             response_bytes: minus(self.response_bytes, earlier.response_bytes),
@@ -186,6 +191,7 @@ impl RouteLoad {
         self.served += other.served;
         self.redirected += other.redirected;
         self.proxied += other.proxied;
+        self.displaced += other.displaced;
         self.shed += other.shed;
         self.failed += other.failed;
         self.response_bytes += other.response_bytes;

@@ -119,6 +119,14 @@ fn routes(out: &mut Exposition<'_>) {
     for (id, route) in &load.routes {
         out.sample("spillway_arrivals_total", &format!("route=\"{id}\""), f(route.arrivals));
     }
+    out.family(
+        "spillway_displaced_total",
+        "counter",
+        "Requests moved to the cloud because nothing at home could serve them.",
+    );
+    for (id, route) in &load.routes {
+        out.sample("spillway_displaced_total", &format!("route=\"{id}\""), f(route.displaced));
+    }
     out.family("spillway_response_bytes_total", "counter", "Bytes of answers, heads included.");
     for (id, route) in &load.routes {
         out.sample(

@@ -165,6 +165,21 @@ fn sites(config: &Config, faults: &mut Faults) {
                 );
             }
         }
+        let admin = site.balancer.admin.ip();
+        let afar =
+            admin.is_loopback() && !site.gateways.iter().all(|g| g.listen.ip().is_loopback());
+        if site.balancer.sources.is_empty() && (admin.is_unspecified() || afar) {
+            let message = "gateways believe the balancer only who a client is: write the addresses from \
+                           which it connects to them, as sources = [\"IP\"]";
+            fault(faults, format!("site.{i}.balancer.admin"), message);
+        }
+        for (j, source) in site.balancer.sources.iter().enumerate() {
+            if source.is_unspecified() {
+                let message =
+                    "write the addresses from which the balancer connects to the gateways";
+                fault(faults, format!("site.{i}.balancer.sources.{j}"), message);
+            }
+        }
         let gateways =
             site.gateways.iter().map(|g| &g.name).enumerate().map(|(j, n)| ("gateway", j, n));
         let services =

@@ -9,7 +9,7 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -193,6 +193,28 @@ pub struct Balancer {
     pub listen: SocketAddr,
     /// `/v1/load`, `/metrics`, `/healthz`.
     pub admin: SocketAddr,
+    /// The addresses from which the site's balancers connect to its gateways. When empty: that of
+    /// `admin`, or 127.0.0.1 and ::1 when that is a loopback address. See [`Balancer::believed`].
+    #[serde(default)]
+    pub sources: Vec<IpAddr>,
+}
+
+impl Balancer {
+    /// Whether a gateway of the site believes a peer of this address what its PROXY header says of
+    /// who the client is. Nobody else is believed: a client could name itself whom it likes.
+    #[must_use]
+    pub fn believed(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        let own = self.admin.ip().to_canonical();
+        match self.sources.as_slice() {
+            // Over loopback, connections come from its first address, whatever others are in use.
+            [] if own.is_loopback() => {
+                [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)].contains(&peer)
+            }
+            [] => own == peer,
+            sources => sources.iter().any(|source| source.to_canonical() == peer),
+        }
+    }
 }
 
 /// One process of a kind.

@@ -114,3 +114,27 @@ fn names_stay_in_their_folder_and_numbers_in_reason() {
         assert!(found.contains(expected), "{expected}\nnot in\n{found}");
     }
 }
+
+#[test]
+fn gateways_believe_the_balancer_and_nobody_else() {
+    let balancer = |line: &str| {
+        let text = EXAMPLE.replace("# sources = [\"127.0.0.1\"]", line);
+        Config::parse(&text, Path::new(".")).unwrap().sites[0].balancer.clone()
+    };
+    let believed = |balancer: &Balancer, peer: &str| balancer.believed(peer.parse().unwrap());
+    let by_default = balancer("");
+    assert!(believed(&by_default, "127.0.0.1") && believed(&by_default, "::ffff:127.0.0.1"));
+    assert!(!believed(&by_default, "127.0.1.1") && !believed(&by_default, "10.0.0.1"));
+    let named = balancer("sources = [\"10.0.0.7\", \"2001:db8::7\"]");
+    assert!(believed(&named, "10.0.0.7") && believed(&named, "2001:db8::7"));
+    assert!(!believed(&named, "127.0.0.1") && !believed(&named, "10.0.0.8"));
+
+    // Nothing can be concluded from an admin address that the gateways never see.
+    for (from, to) in [
+        ("admin = \"127.0.0.1:9301\"", "admin = \"0.0.0.0:9301\""),
+        ("listen = \"127.0.1.11:8080\"", "listen = \"10.0.0.11:8080\""),
+    ] {
+        let found = problems(&EXAMPLE.replace(from, to)).join("\n");
+        assert!(found.contains("sources = [\"IP\"]"), "{found}");
+    }
+}
