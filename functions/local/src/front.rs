@@ -3,35 +3,42 @@
 //!
 //! | what | status |
 //! | --- | --- |
+//! | a head that can be read in two ways, or has a line end that is not CR LF | 400 |
+//! | "16 K per request line, 16 K per single header, or 64 K for the entire request header" exceeded | 400 |
 //! | no route | 404, the usual fixed response of a listener's default rule |
 //! | a WebSocket ("upgrade requests are rejected") | 400 |
 //! | TRACE ("not supported by Application Load Balancers") | 405 |
-//! | the body does not come within the idle timeout | 408 |
+//! | head or body do not come within the idle timeout | 408 |
 //! | "the target is a Lambda function and the request body exceeds 1 MB" | 413 |
 //! | more than 30 addresses in `x-forwarded-for` | 463 |
 //! | "the target is a Lambda function that returned an error or the function was throttled by the Lambda service" | 502 |
-//! | "the target is a Lambda function and the response body exceeds 1 MB", or is malformed | 502 |
+//! | "the target is a Lambda function and the response body exceeds 1 MB", its header 32 K, or it is malformed | 502 |
+//! | an HTTP version other than 1 | 505 |
 //! | the route's deadline has passed | 504 |
 //!
 //! The last row is ours: an ALB waits for the function's own timeout and answers 502 then. Our routes
-//! have a deadline of their own, which counts like a gateway's, so it answers like one. The body of
-//! an error names the reason, with the word that an ALB puts into its access log where it has one.
+//! have a deadline of their own, which counts like a gateway's, so it answers like one.
+//!
+//! Heads are read as a gateway reads them, which is what an ALB does in its strictest desync
+//! mitigation mode: what a site refuses, the cloud does not take. An error is JSON as a gateway's is;
+//! it names the reason, with the word that an ALB puts into its access log where it has one, and
+//! carries as `x-request-id` the root of the `x-amzn-trace-id` that the function saw.
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::Authority;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version, header,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming as IncomingBody};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::Serialize;
+use spillway_gateway::Guard;
+use spillway_model::ClientPrefix;
 use spillway_part::counters::{RouteCounters, add};
 use spillway_part::{Shutdown, clock};
 use tokio::net::{TcpListener, TcpStream};
@@ -45,8 +52,11 @@ use crate::routes::{Routes, Target};
 
 /// An ALB's idle timeout: of a connection between requests, and of a request's head and body.
 const IDLE_MAX: Duration = Duration::from_secs(60);
-/// An ALB takes 64 KB of request head.
+/// What an ALB takes of a request's head, of its request line or one field, and of an answer's head
+/// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-limits.html#http-headers-quotas>).
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+const LINE_BYTES_MAX: usize = 16 * 1024;
+const ANSWER_HEAD_BYTES_MAX: usize = 32 * 1024;
 const HEADERS_MAX: usize = 100;
 /// Further clients wait in the listener's backlog.
 const CONNECTIONS_MAX: usize = 16 * 1024;
@@ -58,6 +68,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 const SERVED_BY: HeaderName = HeaderName::from_static("x-spillway-served-by");
 /// Names the function and the environment, and so the process, that answered.
 const FUNCTION: HeaderName = HeaderName::from_static("x-spillway-function");
+/// As a gateway names it.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Set by a service on an answer that a knob shaped; with 503, on one that it refused on purpose.
 const KNOB: HeaderName = HeaderName::from_static("x-spillway-knob");
 
@@ -72,6 +84,25 @@ pub(crate) struct Front {
 /// Why the load balancer itself answered.
 #[derive(Debug)]
 struct Refusal(u16, &'static str);
+
+impl From<spillway_gateway::Refusal> for Refusal {
+    /// The statuses are a gateway's but for those that an ALB documents otherwise.
+    fn from(refusal: spillway_gateway::Refusal) -> Self {
+        let status = match refusal.status {
+            StatusCode::URI_TOO_LONG | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => 400,
+            StatusCode::NOT_IMPLEMENTED => 405,
+            status => status.as_u16(),
+        };
+        Self(status, refusal.reason)
+    }
+}
+
+/// The body of an error, as a gateway has it.
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+    request_id: &'a str,
+}
 
 impl Front {
     /// Serves until `shutdown`, then lets requests under way end within `drain`.
@@ -128,14 +159,31 @@ impl Front {
     ) {
         // Best effort: without it answers are merely later.
         let _ = stream.set_nodelay(true);
-        let service = service_fn(move |request| {
+        let options = spillway_gateway::Options {
+            head_bytes_max: HEAD_BYTES_MAX,
+            headers_max: HEADERS_MAX,
+            target_bytes_max: LINE_BYTES_MAX,
+            head_deadline: IDLE_MAX,
+            write_deadline: IDLE_MAX,
+            ..spillway_gateway::Options::default()
+        };
+        let refused = Arc::new(OnceLock::new());
+        let guard = Guard::new(stream, &[], &options, refused.clone());
+        let service = service_fn(move |request: Request<IncomingBody>| {
             let front = self.clone();
-            async move { Ok::<_, Infallible>(front.request(request, client.ip()).await) }
+            let refused = spillway_gateway::refusal(request.uri(), &refused);
+            async move {
+                Ok::<_, Infallible>(match refused {
+                    Some(refused) => front.refuse_head(&refused.into(), client.ip()),
+                    None => front.request(request, client.ip()).await,
+                })
+            }
         });
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(IDLE_MAX);
-        builder.max_buf_size(HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        // The guard keeps heads within their limits; what it lets pass must fit in here.
+        builder.max_buf_size(2 * HEAD_BYTES_MAX).max_headers(HEADERS_MAX);
+        let connection = builder.serve_connection(TokioIo::new(guard), service);
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
@@ -155,22 +203,17 @@ impl Front {
         client: IpAddr,
     ) -> Response<Full<Bytes>> {
         let began = clock::instant();
-        let head_only = request.method() == Method::HEAD;
-        if !names_its_host(request.version(), request.headers()) {
-            return refusal(&Refusal(400, "name one host in the Host field")).map(Full::new);
-        }
+        let id = self.fleet.trace_root();
+        let head_only = request.method() == http::Method::HEAD;
         let Some(target) = self.routes.find(request.method(), request.uri().path()) else {
-            return refusal(&Refusal(404, "no route")).map(Full::new);
+            return refuse(&Refusal(404, "no route"), &id, "none", client).map(Full::new);
         };
         add(&target.counters.arrivals, 1);
         // A client that hangs up is counted too, by the guard.
         let mut counted = Counted { counters: &target.counters, ended: false };
-        let (mut response, by_function) = match self.forward(request, client, target).await {
+        let (mut response, by_function) = match self.forward(request, client, target, &id).await {
             Ok(response) => (response, true),
-            Err(why) => {
-                tracing::debug!(route = %target.route, status = why.0, reason = why.1, "refused");
-                (refusal(&why), false)
-            }
+            Err(why) => (refuse(&why, &id, target.route.as_str(), client), false),
         };
         let served_by = HeaderValue::from_static("cloud");
         response.headers_mut().entry(SERVED_BY).or_insert(served_by);
@@ -180,17 +223,25 @@ impl Front {
         response.map(Full::new)
     }
 
+    /// Answers a request whose head never reached the HTTP implementation.
+    fn refuse_head(&self, why: &Refusal, client: IpAddr) -> Response<Full<Bytes>> {
+        let mut response = refuse(why, &self.fleet.trace_root(), "none", client);
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response.map(Full::new)
+    }
+
     async fn forward(
         &self,
         request: Request<IncomingBody>,
         client: IpAddr,
         target: &Target,
+        id: &str,
     ) -> Result<Response<Bytes>, Refusal> {
         let began = clock::instant();
         let (head, body) = request.into_parts();
-        admissible(&head.method, &head.headers)?;
+        admissible(&head.headers)?;
         let body = whole(body).await?;
-        let trace_id = event::trace_id(&head.headers, &self.fleet.trace_root());
+        let trace_id = event::trace_id(&head.headers, id);
         let function = self.fleet.function(target.function);
         let event = event::event(&Incoming {
             target_group_arn: &function.target_group_arn,
@@ -219,6 +270,9 @@ impl Front {
                 _ => Refusal(502, "LambdaInvalidResponse"),
             }
         })?;
+        if fields(response.headers()).sum::<usize>() > ANSWER_HEAD_BYTES_MAX {
+            return Err(Refusal(502, "the answer's header has more than 32 K"));
+        }
         let by = environment.map(|environment| format!("{}/{environment}", function.name));
         if let Some(by) = by.and_then(|by| HeaderValue::try_from(by).ok()) {
             response.headers_mut().insert(FUNCTION, by);
@@ -227,20 +281,10 @@ impl Front {
     }
 }
 
-/// Whether the Host field is as RFC 9112 §3.2 wants it: once, and a host. HTTP/1.0 may go without.
-fn names_its_host(version: Version, headers: &HeaderMap) -> bool {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    match (hosts.next(), hosts.next()) {
-        (Some(host), None) => Authority::try_from(host.as_bytes()).is_ok(),
-        (None, _) => version == Version::HTTP_10,
-        (Some(_), Some(_)) => false,
-    }
-}
-
 /// What an ALB refuses before it looks at the body.
-fn admissible(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
-    if method == Method::TRACE {
-        return Err(Refusal(405, "TRACE is not supported"));
+fn admissible(headers: &HeaderMap) -> Result<(), Refusal> {
+    if fields(headers).any(|bytes| bytes > LINE_BYTES_MAX) {
+        return Err(Refusal(400, "a header field has more than 16 K"));
     }
     if headers.contains_key(header::UPGRADE) {
         return Err(Refusal(400, "a function cannot serve an upgrade"));
@@ -281,15 +325,27 @@ fn because(error: &InvokeError) -> Refusal {
     }
 }
 
-fn refusal(Refusal(status, reason): &Refusal) -> Response<Bytes> {
-    let status = StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let phrase = status.canonical_reason().unwrap_or("Refused");
-    let mut response = Response::new(format!("{} {phrase}: {reason}\n", status.as_u16()).into());
-    *response.status_mut() = status;
+/// The load balancer's own answer, which is logged.
+fn refuse(why: &Refusal, id: &str, route: &str, client: IpAddr) -> Response<Bytes> {
+    let Refusal(status, reason) = *why;
+    let client = ClientPrefix::from(client);
+    tracing::info!(request_id = id, %client, route, status, reason, "refused");
+    let body = serde_json::to_vec(&ErrorBody { error: reason, request_id: id }).unwrap_or_default();
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(SERVED_BY, HeaderValue::from_static("cloud"));
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, id);
+    }
     response
+}
+
+/// Bytes of each field on the wire.
+fn fields(headers: &HeaderMap) -> impl Iterator<Item = usize> {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4)
 }
 
 /// Counts a request as failed if it is given up before there was an answer.
@@ -333,8 +389,7 @@ fn sent_bytes(response: &Response<Bytes>, head_only: bool) -> u64 {
         Some(phrase) => phrase.as_bytes().len(),
         None => response.status().canonical_reason().map_or(9, str::len),
     };
-    let fields: usize =
-        response.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let fields: usize = fields(response.headers()).sum();
     let date = if response.headers().contains_key(header::DATE) { 0 } else { 37 };
     let bare = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&response.status());
     let length = response.body().len();
