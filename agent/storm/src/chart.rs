@@ -20,13 +20,13 @@ const STYLE: &str = "
 text{font-family:system-ui,-apple-system,'Segoe UI','Noto Sans','DejaVu Sans',sans-serif;font-size:12px;fill:#24292f}
 .title{font-size:18px;font-weight:600}.sub{fill:#57606a}.name{font-weight:600;font-size:13px}.tick{fill:#57606a;font-size:11px}
 .paper{fill:#ffffff}.grid{stroke:#d8dee4;stroke-width:1}.axis{stroke:#8c959f;stroke-width:1}
-.site{fill:#2f6fb5}.cloud{fill:#e69f00}.degraded{fill:#9d8ac7}.failed{fill:#c8322b}
+.site{fill:#2f6fb5}.cloud{fill:#e69f00}.refused{fill:#9d8ac7}.failed{fill:#c8322b}
 .line{fill:none;stroke-width:1.8;stroke-linejoin:round}
 .wanted{stroke:#24292f;stroke-dasharray:5 3}.uplink{stroke:#1a7f64}.cap{stroke:#c8322b;stroke-dasharray:6 4}
 .share{stroke:#b46a00}.tier{fill:#9d8ac7;fill-opacity:.35}.mark{stroke:#57606a;stroke-dasharray:2 3}
 @media (prefers-color-scheme:dark){
 text{fill:#e6edf3}.sub,.tick{fill:#9aa4af}.paper{fill:#0d1117}.grid{stroke:#262d36}.axis{stroke:#6e7681}
-.site{fill:#5a9bea}.cloud{fill:#f0b030}.degraded{fill:#a793d8}.failed{fill:#f0554c}
+.site{fill:#5a9bea}.cloud{fill:#f0b030}.refused{fill:#a793d8}.failed{fill:#f0554c}
 .wanted{stroke:#e6edf3}.uplink{stroke:#3fb891}.cap{stroke:#f0554c}.share{stroke:#f0b030}.tier{fill:#a793d8}.mark{stroke:#9aa4af}}
 ";
 
@@ -72,18 +72,19 @@ fn description(report: &Report) -> String {
     let totals = &report.totals;
     let p99 = crate::render::millis((totals.latency.count > 0).then_some(totals.latency.p99_ms));
     format!(
-        "{} requests of {} clients; {:.1} % of good answers by the cloud; {} degraded; {} failed ({:.3} %); p99 {p99} ms",
+        "{} requests of {} clients; {:.1} % of good answers by the cloud; {} answered with less, {} refused by knobs; {} failed ({:.3} %); p99 {p99} ms",
         totals.arrivals,
         report.clients,
         totals.cloud_fraction() * 100.0,
         totals.degraded,
+        totals.refused,
         totals.failed,
         totals.failed_fraction() * 100.0,
     )
 }
 
 fn requests(out: &mut String, points: &Points) {
-    let layers = [&points.site, &points.cloud, &points.degraded, &points.failed];
+    let layers = [&points.site, &points.cloud, &points.refused, &points.failed];
     let mut stacked = vec![vec![0.0; points.times.len()]];
     for layer in layers {
         let below = &stacked[stacked.len() - 1];
@@ -92,7 +93,7 @@ fn requests(out: &mut String, points: &Points) {
     let most = stacked[4].iter().chain(&points.wanted).copied().fold(0.0, f64::max);
     let panel = Panel { top: 96.0, height: 260.0, secs: points.secs, y: Axis::new(most, "/s") };
     panel.frame(out, "Requests per second, by who served them");
-    for (i, class) in ["site", "cloud", "degraded", "failed"].iter().enumerate() {
+    for (i, class) in ["site", "cloud", "refused", "failed"].iter().enumerate() {
         panel.area(out, class, &points.times, &stacked[i], &stacked[i + 1]);
     }
     panel.line(out, "wanted", &points.times, &points.wanted);
@@ -101,7 +102,7 @@ fn requests(out: &mut String, points: &Points) {
         &[
             Series::area("site", "site"),
             Series::area("cloud", "cloud"),
-            Series::area("degraded", "degraded"),
+            Series::area("refused", "refused by a knob"),
             Series::area("failed", "failed"),
             Series::line("wanted", "wanted"),
         ],
@@ -139,7 +140,7 @@ struct Points {
     wanted: Vec<f64>,
     site: Vec<f64>,
     cloud: Vec<f64>,
-    degraded: Vec<f64>,
+    refused: Vec<f64>,
     failed: Vec<f64>,
     uplink: Vec<Option<f64>>,
     cap: Vec<f64>,
@@ -174,7 +175,7 @@ impl Points {
             // What was served elsewhere is drawn with the site: it did not burst.
             site: each(|s| s.ok.saturating_sub(s.cloud) as f64),
             cloud: each(|s| s.cloud as f64),
-            degraded: each(|s| s.degraded as f64),
+            refused: each(|s| s.refused as f64),
             failed: each(|s| s.failed as f64),
             uplink: known(|s| s.uplink_bits_per_sec),
             cap: each(|s| s.uplink_cap_bits_per_sec),

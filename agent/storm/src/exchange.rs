@@ -95,15 +95,17 @@ struct Answer<'a> {
 
 fn classify(status: StatusCode, headers: &HeaderMap) -> Result<Good, Failure> {
     let by_knob =
-        || headers.contains_key("x-spillway-tier") || headers.contains_key("x-spillway-knob");
-    if status == StatusCode::SERVICE_UNAVAILABLE && by_knob() {
-        Ok(Good::Degraded)
+        headers.contains_key("x-spillway-tier") || headers.contains_key("x-spillway-knob");
+    if status == StatusCode::SERVICE_UNAVAILABLE && by_knob {
+        Ok(Good::Refused)
     } else if status.is_server_error() {
         Err(Failure::Http5xx)
     } else if status.is_client_error() {
         Err(Failure::Http4xx)
+    } else if by_knob {
+        Ok(Good::Degraded)
     } else {
-        Ok(Good::Ok)
+        Ok(Good::Whole)
     }
 }
 
@@ -353,17 +355,18 @@ mod tests {
     }
 
     #[test]
-    fn refusals_by_a_knob_are_no_failures() {
+    fn what_a_knob_does_is_told_and_no_failure() {
         let status = |code: u16, headers: &[&'static str]| {
             let headers = headers
                 .iter()
                 .map(|name| (header::HeaderName::from_static(name), HeaderValue::from_static("3")));
             classify(StatusCode::from_u16(code).unwrap(), &headers.collect())
         };
-        assert_eq!(status(200, &[]), Ok(Good::Ok));
-        assert_eq!(status(304, &["x-spillway-tier"]), Ok(Good::Ok));
-        assert_eq!(status(503, &["x-spillway-tier"]), Ok(Good::Degraded));
-        assert_eq!(status(503, &["x-spillway-knob"]), Ok(Good::Degraded));
+        assert_eq!(status(200, &[]), Ok(Good::Whole));
+        assert_eq!(status(200, &["x-spillway-knob"]), Ok(Good::Degraded));
+        assert_eq!(status(503, &["x-spillway-tier"]), Ok(Good::Refused));
+        assert_eq!(status(503, &["x-spillway-knob"]), Ok(Good::Refused));
+        assert_eq!(status(404, &["x-spillway-knob"]), Err(Failure::Http4xx));
         assert_eq!(status(503, &[]), Err(Failure::Http5xx));
         assert_eq!(status(500, &["x-spillway-tier"]), Err(Failure::Http5xx));
         assert_eq!(status(404, &[]), Err(Failure::Http4xx));

@@ -13,6 +13,11 @@ const PREFIXES: u32 = 1 << 14;
 /// Most clients: six to a prefix.
 pub const CLIENTS_MAX: u32 = 6 * PREFIXES;
 
+/// Whether an address is the first of a /10, as the clients' addresses need it.
+pub(crate) fn is_network(sources: Ipv4Addr) -> bool {
+    u32::from(sources) & 0x003f_ffff == 0
+}
+
 /// The source address of a client in the /10 of `sources`; indices from [`CLIENTS_MAX`] on start over.
 #[must_use]
 pub fn address(sources: Ipv4Addr, client: u32) -> Ipv4Addr {

@@ -102,12 +102,25 @@ pub enum ProfileError {
         secs: f64,
     },
     /// The step lies outside the profile.
-    #[error("the step comes at {at} s, which is not within the profile's {secs} s")]
+    #[error(
+        "the step comes at {at} s: it must come after 0 s and before the profile's end at {secs} s"
+    )]
     StepOutside {
         /// When the step should come.
         at: f64,
         /// Length of the profile.
         secs: f64,
+    },
+    /// Nothing is asked for.
+    #[error("the profile asks for no request at all: a rate must be more than 0")]
+    Silent,
+    /// A change that changes nothing.
+    #[error("the {shape} goes from {rate}/s to {rate}/s: use `constant`, or another rate")]
+    Level {
+        /// `step` or `ramp`.
+        shape: &'static str,
+        /// The rate before and after.
+        rate: f64,
     },
     /// Points that are no curve.
     #[error("points must start at second 0 and go forward in time, and there must be at least two")]
@@ -126,16 +139,22 @@ impl Profile {
     /// # Errors
     /// When a number is out of its range, or the trace cannot be read.
     pub fn curve(&self) -> Result<Curve, ProfileError> {
-        match self {
-            Self::Constant { rate, secs } => Curve::new(vec![(0.0, *rate), (*secs, *rate)]),
-            Self::Ramp { from, to, secs } => Curve::new(vec![(0.0, *from), (*secs, *to)]),
+        let curve = match self {
+            Self::Constant { rate, secs } => Curve::new(vec![(0.0, *rate), (*secs, *rate)])?,
+            Self::Ramp { from, to, secs } => {
+                changes("ramp", *from, *to)?;
+                Curve::new(vec![(0.0, *from), (*secs, *to)])?
+            }
             Self::Step { base, peak, at, secs } => {
-                if !(0.0..*secs).contains(at) {
+                changes("step", *base, *peak)?;
+                let curve =
+                    Curve::new(vec![(0.0, *base), (*at, *base), (*at, *peak), (*secs, *peak)]);
+                if !(*at > 0.0 && at < secs) {
                     return Err(ProfileError::StepOutside { at: *at, secs: *secs });
                 }
-                Curve::new(vec![(0.0, *base), (*at, *base), (*at, *peak), (*secs, *peak)])
+                curve?
             }
-            Self::Points(points) => Curve::new(points.clone()),
+            Self::Points(points) => Curve::new(points.clone())?,
             Self::Trace { file, column, step_secs, peak, play_step_in } => {
                 let played = play_step_in.unwrap_or(*step_secs);
                 for (what, secs) in [("a step of the trace", *step_secs), ("a step played", played)]
@@ -144,10 +163,18 @@ impl Profile {
                         return Err(ProfileError::Duration { what, secs });
                     }
                 }
-                Curve::scaled(&trace::read(file, column)?, played, *peak)
+                Curve::scaled(&trace::read(file, column)?, played, *peak)?
             }
-        }
+        };
+        if curve.arrivals() > 0.0 { Ok(curve) } else { Err(ProfileError::Silent) }
     }
+}
+
+/// Refuses a change of rate that is none; nearly always a slip of the hand.
+fn changes(shape: &'static str, from: f64, to: f64) -> Result<(), ProfileError> {
+    #[expect(clippy::float_cmp, reason = "two numbers as somebody wrote them")]
+    let level = from == to;
+    if level { Err(ProfileError::Level { shape, rate: from }) } else { Ok(()) }
 }
 
 /// A rate over time, linear between points.
@@ -329,7 +356,24 @@ mod tests {
         assert!(text(Profile::Constant { rate: 1.0, secs: f64::NAN }).contains("more than 0"));
         assert!(text(Profile::Constant { rate: 1000.0, secs: 10_001.0 }).contains("10001000"));
         let late = Profile::Step { base: 1.0, peak: 2.0, at: 9.0, secs: 9.0 };
-        assert!(text(late).contains("not within"));
+        assert!(text(late).contains("before the profile's end at 9 s"));
+        for at in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let step = Profile::Step { base: 1.0, peak: 2.0, at, secs: 9.0 };
+            assert!(text(step).contains("after 0 s"), "{at}");
+        }
+        for nothing in [
+            Profile::Constant { rate: 0.0, secs: 5.0 },
+            Profile::Points(vec![(0.0, 0.0), (3.0, 0.0)]),
+        ] {
+            assert!(text(nothing).contains("no request at all"));
+        }
+        let level = Profile::Ramp { from: 5.0, to: 5.0, secs: 9.0 };
+        assert!(text(level).contains("ramp goes from 5/s to 5/s"));
+        let level = Profile::Step { base: 0.0, peak: 0.0, at: 3.0, secs: 9.0 };
+        assert!(text(level).contains("step goes from 0/s to 0/s"));
+        for rate in [f64::INFINITY, -0.5] {
+            assert!(text(Profile::Ramp { from: 1.0, to: rate, secs: 9.0 }).contains("not a rate"));
+        }
         assert!(
             text(Profile::Points(vec![(0.0, 1.0), (2.0, 1.0), (1.0, 1.0)])).contains("forward")
         );

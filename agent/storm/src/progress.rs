@@ -66,14 +66,15 @@ impl Progress {
 fn line(second: &Second, of: f64) -> String {
     let percent = |n| fraction(n, second.ok) * 100.0;
     let mut line = format!(
-        "{:>4}/{of:.0} s  {:.0}/s wanted {}/s got  site {:.0} % cloud {:.0} %  p99 {} ms  degraded {} failed {}",
+        "{:>4}/{of:.0} s  {:.0}/s wanted {}/s got  site {:.0} % cloud {:.0} %  p99 {} ms  degraded {} refused {} failed {}",
         second.t,
         second.wanted,
-        second.ok + second.degraded,
+        second.ok + second.refused,
         percent(second.site),
         percent(second.cloud),
         millis(second.p99_ms),
         second.degraded,
+        second.refused,
         second.failed,
     );
     if let Some(bits) = second.uplink_bits_per_sec {
@@ -101,7 +102,8 @@ mod tests {
             t: 12,
             wanted: 100.4,
             ok: 80,
-            degraded: 5,
+            degraded: 7,
+            refused: 5,
             site: 60,
             cloud: 20,
             failed: 1,
@@ -109,7 +111,7 @@ mod tests {
         };
         assert_eq!(
             line(&second, 60.0),
-            "  12/60 s  100/s wanted 85/s got  site 75 % cloud 25 %  p99 - ms  degraded 5 failed 1"
+            "  12/60 s  100/s wanted 85/s got  site 75 % cloud 25 %  p99 - ms  degraded 7 refused 5 failed 1"
         );
         second.uplink_bits_per_sec = Some(5_640_000.0);
         second.uplink_cap_bits_per_sec = 6e6;

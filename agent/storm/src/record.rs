@@ -38,8 +38,12 @@ pub(crate) struct Ended {
 /// How a request ended that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Good {
-    Ok,
+    /// Answered in full.
+    Whole,
+    /// Answered with less, as a knob wants it.
     Degraded,
+    /// Refused with 503 by a knob, on purpose.
+    Refused,
 }
 
 /// What happened since the last look, for the progress line.
@@ -127,12 +131,13 @@ impl Recorder {
     pub(crate) fn ended(&mut self, end: &Ended) {
         let Ended { result, served, .. } = *end;
         self.each(end.second, |counts| match (result, served) {
-            (Ok(Good::Ok), served) => {
+            (Ok(Good::Refused), _) => counts.refused += 1,
+            (Ok(good), served) => {
                 counts.ok += 1;
+                counts.degraded += u64::from(good == Good::Degraded);
                 counts.site += u64::from(matches!(served, Some(Served::Site(_))));
                 counts.cloud += u64::from(served == Some(Served::Cloud));
             }
-            (Ok(Good::Degraded), _) => counts.degraded += 1,
             (Err(kind), _) => {
                 counts.failed += 1;
                 counts.failures.count(kind);
@@ -141,8 +146,11 @@ impl Recorder {
         self.totals.redirects += end.redirects;
         self.totals.body_bytes += end.body_bytes;
         match result {
-            Ok(Good::Ok) => self.served(served, end.answered),
-            Ok(Good::Degraded) => self.totals.degraded += 1,
+            Ok(Good::Refused) => self.totals.refused += 1,
+            Ok(good) => {
+                self.totals.degraded += u64::from(good == Good::Degraded);
+                self.served(served, end.answered);
+            }
             Err(kind) => {
                 self.totals.failed += 1;
                 self.totals.failures.count(kind);
@@ -244,7 +252,7 @@ impl Recorder {
         self.totals.latency = latency(&self.all);
         self.totals.latency_site = latency(&self.site);
         self.totals.latency_cloud = latency(&self.cloud);
-        let ended = self.totals.ok + self.totals.degraded + self.totals.failed;
+        let ended = self.totals.ok + self.totals.refused + self.totals.failed;
         self.totals.abandoned = self.totals.arrivals.saturating_sub(ended);
         self.moves.sort_by_key(|m| (m.sent_ms, m.client));
     }
@@ -307,27 +315,29 @@ mod tests {
     #[test]
     fn every_arrival_is_accounted_for() {
         let mut recorder = recorder(3.0);
-        for second in [0, 0, 1, 1, 2, 2, 2] {
+        for second in [0, 0, 1, 1, 1, 2, 2, 2] {
             recorder.arrived(second, Duration::ZERO);
         }
         recorder.overrun(2);
-        for second in [0, 0, 1, 1, 2, 2] {
+        for second in [0, 0, 1, 1, 1, 2, 2] {
             recorder.sent(second);
         }
-        recorder.ended(&end(0, 5, Ok(Good::Ok), Some(Served::Site(0))));
-        recorder.ended(&end(0, 7, Ok(Good::Ok), Some(Served::Cloud)));
+        recorder.ended(&end(0, 5, Ok(Good::Whole), Some(Served::Site(0))));
+        recorder.ended(&end(0, 7, Ok(Good::Whole), Some(Served::Cloud)));
+        recorder.ended(&end(1, 9, Ok(Good::Refused), Some(Served::Site(0))));
         recorder.ended(&end(1, 9, Ok(Good::Degraded), Some(Served::Site(0))));
         recorder.ended(&end(1, 10_000, Err(Failure::Timeout), None));
         recorder.ended(&end(2, 1, Err(Failure::Connect), None));
         recorder.finish();
         let totals = &recorder.totals;
-        assert_eq!((totals.arrivals, totals.sent, totals.ok), (7, 6, 2));
-        assert_eq!((totals.degraded, totals.failed, totals.abandoned), (1, 3, 1));
-        assert_eq!(totals.served, [("cloud".into(), 1), ("east".into(), 1)].into());
+        assert_eq!((totals.arrivals, totals.sent, totals.ok), (8, 7, 3));
+        assert_eq!((totals.refused, totals.failed, totals.abandoned), (1, 3, 1));
+        assert_eq!(totals.degraded, 1, "of those that are ok");
+        assert_eq!(totals.served, [("cloud".into(), 1), ("east".into(), 2)].into());
         assert_eq!(totals.first_cloud_at, Some(UnixMillis(7)));
-        assert_eq!(totals.latency.count, 4, "refused connections have no latency");
+        assert_eq!(totals.latency.count, 5, "refused connections have no latency");
         assert!(totals.latency.max_ms >= 10_000.0);
-        assert_eq!((totals.latency_site.count, totals.latency_cloud.count), (2, 1));
+        assert_eq!((totals.latency_site.count, totals.latency_cloud.count), (3, 1));
         let second = &recorder.seconds[2];
         assert_eq!((second.arrivals, second.sent, second.failed), (3, 2, 2));
         assert_eq!((second.failures.overrun, second.failures.connect), (1, 1));
@@ -345,7 +355,7 @@ mod tests {
             }
             let ms = 10 + now as u64;
             for _ in 0..9 {
-                recorder.ended(&end(now, ms, Ok(Good::Ok), Some(Served::Cloud)));
+                recorder.ended(&end(now, ms, Ok(Good::Whole), Some(Served::Cloud)));
             }
         }
         recorder.finish();
@@ -359,7 +369,7 @@ mod tests {
     #[test]
     fn live_counts_start_over() {
         let mut recorder = recorder(2.0);
-        recorder.ended(&end(0, 50, Ok(Good::Ok), Some(Served::Cloud)));
+        recorder.ended(&end(0, 50, Ok(Good::Whole), Some(Served::Cloud)));
         let live = recorder.take_live();
         assert_eq!((live.ok, live.cloud), (1, 1));
         assert!(live.p99_ms.is_some_and(|p99| (49.0..51.0).contains(&p99)));

@@ -10,12 +10,13 @@ use crate::report::{Latency, Report, Second, fraction};
 /// The seconds as a table.
 #[must_use]
 pub fn table(report: &Report) -> String {
-    const HEAD: [&str; 14] = [
+    const HEAD: [&str; 15] = [
         "second",
         "wanted/s",
         "sent",
         "ok",
         "degraded",
+        "refused",
         "failed",
         "site",
         "cloud",
@@ -26,7 +27,7 @@ pub fn table(report: &Report) -> String {
         "tier",
         "plan",
     ];
-    let rows: Vec<[String; 14]> = report.seconds.iter().map(row).collect();
+    let rows: Vec<[String; 15]> = report.seconds.iter().map(row).collect();
     let mut widths = HEAD.map(str::len);
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -49,13 +50,14 @@ pub fn table(report: &Report) -> String {
     text
 }
 
-fn row(second: &Second) -> [String; 14] {
+fn row(second: &Second) -> [String; 15] {
     [
         second.t.to_string(),
         format!("{:.0}", second.wanted),
         second.sent.to_string(),
         second.ok.to_string(),
         second.degraded.to_string(),
+        second.refused.to_string(),
         second.failed.to_string(),
         second.site.to_string(),
         second.cloud.to_string(),
@@ -88,9 +90,17 @@ pub fn summary(report: &Report) -> String {
         "failed",
         format!("{} ({}){}", totals.failed, percent(totals.failed_fraction(), 3), kinds(report)),
     ));
-    if totals.degraded > 0 {
-        let part = percent(fraction(totals.degraded, totals.arrivals), 2);
-        lines.push(("degraded", format!("{} ({part}) refused on purpose", totals.degraded)));
+    if totals.degraded + totals.refused > 0 {
+        let part = |n| percent(fraction(n, totals.arrivals), 2);
+        let (less, refused) = (totals.degraded, totals.refused);
+        lines.push((
+            "by knobs",
+            format!(
+                "{less} ({}) answered with less, {refused} ({}) refused",
+                part(less),
+                part(refused)
+            ),
+        ));
     }
     let served: Vec<_> = totals
         .served
@@ -226,6 +236,8 @@ mod tests {
             "requests     ",
             "failed       12 (",
             ": http_5xx 4, timeout 8",
+            "by knobs     ",
+            " answered with less, ",
             "east ",
             "cloud ",
             "p99.9 ",

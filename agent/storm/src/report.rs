@@ -36,7 +36,7 @@ pub struct Report {
     pub shares: BTreeMap<SiteId, Vec<(UnixMillis, f64)>>,
 }
 
-/// One second. `arrivals = ok + degraded + failed`, less requests still under way at an interruption.
+/// One second. `arrivals = ok + refused + failed`, less requests still under way at an interruption.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Second {
     /// Whole seconds since the start.
@@ -49,8 +49,10 @@ pub struct Second {
     pub sent: u64,
     /// Answered 2xx or 3xx in time.
     pub ok: u64,
-    /// Refused with 503 by a knob, on purpose.
+    /// Of `ok`: answered with less because a knob is on (`x-spillway-knob`).
     pub degraded: u64,
+    /// Refused with 503 by a knob, on purpose.
+    pub refused: u64,
     /// Failed.
     pub failed: u64,
     /// Failed, by kind.
@@ -101,8 +103,10 @@ pub struct Totals {
     pub sent: u64,
     /// Answered 2xx or 3xx in time.
     pub ok: u64,
-    /// Refused with 503 by a knob, on purpose.
+    /// Of `ok`: answered with less because a knob is on (`x-spillway-knob`).
     pub degraded: u64,
+    /// Refused with 503 by a knob, on purpose.
+    pub refused: u64,
     /// Failed.
     pub failed: u64,
     /// Failed, by kind.

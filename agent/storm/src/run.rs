@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::exchange;
 use crate::mix::Mix;
-use crate::population::{CLIENTS_MAX, SOURCES, address};
+use crate::population::{CLIENTS_MAX, SOURCES, address, is_network};
 use crate::profile::{Curve, Profile, ProfileError, second_index};
 use crate::progress::Progress;
 use crate::record::Recorder;
@@ -110,6 +110,17 @@ pub enum StormError {
         /// Which.
         address: IpAddr,
     },
+    /// The clients' addresses are not this machine's.
+    #[error(
+        "the clients' addresses are in {sources}/10, which this machine does not have: give it to this machine (`ip route add local {sources}/10 dev lo`), or leave --sources out to use loopback"
+    )]
+    Sources {
+        /// The first address of the /10.
+        sources: Ipv4Addr,
+        /// Why a socket could not have one.
+        #[source]
+        source: std::io::Error,
+    },
     /// The generator could not be set up.
     #[error("cannot set up the generator")]
     Setup(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -168,6 +179,13 @@ fn check(options: &Options) -> Result<(), StormError> {
         let range = format!("more than 0 and at most {DEADLINE_MAX:?}");
         return wrong("the deadline", format!("{:?}", options.deadline), range);
     }
+    if !is_network(options.sources) {
+        let range = "the first address of a /10, such as 127.64.0.0 or 10.64.0.0".to_owned();
+        return wrong("--sources", options.sources.to_string(), range);
+    }
+    let first = std::net::SocketAddr::from((address(options.sources, 0), 0));
+    std::net::UdpSocket::bind(first)
+        .map_err(|source| StormError::Sources { sources: options.sources, source })?;
     Ok(())
 }
 

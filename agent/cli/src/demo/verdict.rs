@@ -120,7 +120,7 @@ fn calm(evidence: &Evidence<'_>, until: u32) -> Check {
         (
             site + second.site,
             cloud + second.cloud,
-            degraded + second.degraded,
+            degraded + second.degraded + second.refused,
             failed + second.failed,
         )
     });

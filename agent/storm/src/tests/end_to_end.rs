@@ -175,6 +175,7 @@ async fn outcomes_are_told_apart() {
     let lab = Lab::new(|hit: Hit| async move {
         match hit.line.as_str() {
             "GET /v1/notices" => answer(503, &[("x-spillway-tier", "3"), ("retry-after", "30")]),
+            "GET /v1/venues/v008/stats" => answer(200, &[("x-spillway-knob", "stats-frozen")]),
             "GET /v1/users/u000001/qr" => answer(502, &[]),
             "GET /v1/users/u000001/scans" => answer(404, &[]),
             _ => answer(200, &[]),
@@ -182,13 +183,15 @@ async fn outcomes_are_told_apart() {
     })
     .await;
     let world = lab.world(1);
-    for operation in [Operation::Notices, Operation::Qr, Operation::History, Operation::Code] {
+    use Operation::{Code, History, Notices, Qr, Stats};
+    for operation in [Notices, Stats, Qr, History, Code] {
         send(&world, 0, operation, NOW).await;
     }
     let counts = totals(&world);
-    assert_eq!((counts.ok, counts.degraded, counts.failed), (1, 1, 2));
+    assert_eq!((counts.ok, counts.refused, counts.failed), (2, 1, 2));
+    assert_eq!(counts.degraded, 1, "an answer that a knob shaped is one, and ok");
     assert_eq!((counts.failures.http_5xx, counts.failures.http_4xx), (1, 1));
-    assert_eq!(counts.served, [("east".to_owned(), 1)].into(), "told by address");
+    assert_eq!(counts.served, [("east".to_owned(), 2)].into(), "told by address");
 
     let mut elsewhere = Lab::new(|_| async { answer(200, &[]) }).await;
     // Nobody listens there.
@@ -379,6 +382,21 @@ async fn a_storm_can_be_ended_early() {
     assert!(report.interrupted);
     assert!(report.seconds.len() < 60, "{}", report.seconds.len());
     assert_eq!(report.totals.failed, 0);
+}
+
+#[tokio::test]
+async fn clients_need_addresses_of_this_machine() {
+    let lab = Lab::new(|_| async { answer(200, &[]) }).await;
+    let start = |sources| {
+        let profile = Profile::Constant { rate: 50.0, secs: 60.0 };
+        let options = Options { sources, ..Options::new(profile) };
+        run(Arc::new(lab.config.clone()), options, Progress::Silent, Shutdown::new())
+    };
+    // TEST-NET-1 is no machine's.
+    let error = start([192, 0, 2, 0].into()).await.unwrap_err().to_string();
+    assert!(error.contains("--sources is 192.0.2.0: use the first address of a /10"), "{error}");
+    let error = start([192, 0, 0, 0].into()).await.unwrap_err().to_string();
+    assert!(error.contains("ip route add local 192.0.0.0/10 dev lo"), "{error}");
 }
 
 #[tokio::test]

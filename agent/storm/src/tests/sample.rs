@@ -33,8 +33,9 @@ fn second(t: u32) -> Second {
     };
     let sent = whole(wanted + 6.0 * (at * 1.7).sin());
     let failed = if (22..25).contains(&t) { 4 } else { 0 };
-    let degraded = if tier == Tier::Visible { sent / 6 } else { 0 };
-    let ok = sent - failed - degraded;
+    let refused = if tier == Tier::Visible { sent / 6 } else { 0 };
+    let ok = sent - failed - refused;
+    let degraded = if tier == Tier::Visible { ok / 3 } else { 0 };
     let cloud = whole(ok as f64 * share);
     let bits = ((ok - cloud) as f64 * 34_000.0).min(6_000_000.0);
     Second {
@@ -44,6 +45,7 @@ fn second(t: u32) -> Second {
         sent,
         ok,
         degraded,
+        refused,
         failed,
         failures: if failed > 0 {
             Failures { timeout: failed, ..Failures::default() }
@@ -80,6 +82,7 @@ pub(crate) fn report() -> Report {
         sent: sum(|s| s.sent),
         ok: sum(|s| s.ok),
         degraded: sum(|s| s.degraded),
+        refused: sum(|s| s.refused),
         failed: sum(|s| s.failed),
         failures: Failures { http_5xx: 4, timeout: 8, ..Failures::default() },
         served: [("east".to_owned(), sum(|s| s.site)), ("cloud".to_owned(), sum(|s| s.cloud))]
