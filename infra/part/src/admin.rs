@@ -12,7 +12,12 @@ use spillway_model::SiteId;
 use spillway_model::load::{Load, Part};
 use tokio::net::TcpListener;
 
+use crate::serve::{self, Limits};
 use crate::{Plans, Shutdown, clock, metrics};
+
+/// Most connections at once. The agent, checks of health, a Prometheus and a person need a few; more
+/// would take descriptors from the part's own work.
+const CONNECTIONS_MAX: usize = 256;
 
 /// Who a process is, as its load report says.
 #[derive(Debug, Clone)]
@@ -129,17 +134,56 @@ impl Admin {
             .merge(more)
     }
 
-    /// Serves the routes until `shutdown`.
+    /// Serves the routes until `shutdown`, bounded as [`serve::http`] says.
     ///
     /// # Errors
-    /// When the listener fails.
+    /// When the listener is broken.
     pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> std::io::Result<()> {
         let app = self.router(&shutdown);
-        axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await
+        let limits = Limits { connections_max: CONNECTIONS_MAX, ..Limits::default() };
+        serve::http(listener, app, limits, shutdown).await
     }
 }
 
 async fn metrics_page(State(admin): State<Admin>) -> impl IntoResponse {
     let page = metrics::render(&admin.load()) + &(admin.metrics)();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http::Method;
+    use spillway_model::Plan;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::net::TcpStream;
+
+    use super::*;
+    use crate::client::Client;
+    use crate::follow::Publisher;
+
+    #[tokio::test]
+    async fn slow_connections_do_not_starve_the_check_of_health() {
+        let (_publisher, plans) = Publisher::new(Plan::initial([], 5));
+        let admin = Admin::new(Identity::new(Part::Dns, "dns", None), plans, |_| {});
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (at, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
+        let serving = tokio::spawn(admin.serve(listener, shutdown.clone()));
+        let mut slow = Vec::new();
+        for _ in 0..CONNECTIONS_MAX + 10 {
+            let mut stream = TcpStream::connect(at).await.unwrap();
+            stream.write_all(b"GET /healthz HT").await.unwrap();
+            slow.push(stream);
+        }
+        // Less than the time a head may take.
+        let deadline = Duration::from_secs(8);
+        let client = Client::default();
+        let answer = client.call(Method::GET, at, "/healthz", Bytes::new(), deadline).await;
+        assert_eq!(answer.unwrap().status, StatusCode::OK);
+        drop(slow);
+        shutdown.cancel();
+        serving.await.unwrap().unwrap();
+    }
 }

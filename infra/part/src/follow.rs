@@ -4,24 +4,30 @@
 //! (fencing). Nothing here fails once it runs: without an agent, with a full disk or with a forged
 //! plan, the part serves on with what it holds and says so in its log.
 
+use std::fs::File;
 use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use ed25519_dalek::VerifyingKey;
 use http::{Method, StatusCode};
 use spillway_model::{Config, Plan, SignedPlan, plan};
 use tokio::sync::watch;
 
 use crate::client::Client;
-use crate::{Shutdown, StartError};
+use crate::{Shutdown, StartError, files};
 
 /// How long one long poll waits at the agent.
 const WAIT: Duration = Duration::from_secs(30);
 /// Pause after a failed poll: short, so that a restarted agent is heard again at once.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Pause before following is started again after a fault of its own.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 
 /// The plan a process acts on. Clones see the same one; reading is wait-free.
 #[derive(Debug, Clone)]
@@ -81,11 +87,12 @@ impl Publisher {
 /// When `plan.pub` in the state folder is missing or is no key.
 pub fn trusted_key(config: &Config) -> Result<VerifyingKey, StartError> {
     let path = config.state_path("plan.pub");
-    let text = std::fs::read_to_string(&path).map_err(|e| StartError::File {
+    let bytes = files::read(&path).map_err(|e| StartError::File {
         path: path.clone(),
         message: format!("{e}; plans are verified with this key: make one with `spillway keygen`"),
     })?;
-    plan::public_key(&text).map_err(|e| StartError::File { path, message: e.to_string() })
+    plan::public_key(&String::from_utf8_lossy(&bytes))
+        .map_err(|e| StartError::File { path, message: e.to_string() })
 }
 
 /// Starts following: takes up the plan that `name` kept on disk, or the initial one, and polls the
@@ -100,23 +107,60 @@ pub fn follow(config: &Config, name: &str, shutdown: &Shutdown) -> Result<Plans,
         || Plan::initial(config.sites.iter().map(|site| site.id.clone()), config.dns.ttl_secs);
     let kept = read_kept(&file, &key);
     let (publisher, plans) = Publisher::new(kept.unwrap_or_else(initial));
-    let (agent, shutdown) = (config.agent.listen, shutdown.clone());
-    tokio::spawn(async move {
+    let follower = Arc::new(Follower { agent: config.agent.listen, key, file, publisher });
+    let (shutdown, following) = (shutdown.clone(), shutdown.clone());
+    tokio::spawn(supervise(shutdown, RESTART_PAUSE, move || {
+        follower.clone().run(following.clone())
+    }));
+    Ok(plans)
+}
+
+/// Runs what `start` makes until `shutdown`, and again after `pause` whenever it ends or panics: a
+/// part that silently followed no more would serve on with an ever older plan.
+async fn supervise<F>(shutdown: Shutdown, pause: Duration, start: impl Fn() -> F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    loop {
+        let ended = tokio::spawn(start()).await;
+        if shutdown.is_cancelled() {
+            return;
+        }
+        let reason = ended.err().map_or_else(|| "it ended".to_owned(), |e| e.to_string());
+        tracing::error!(
+            reason,
+            "following the plan broke off; serving on with the last one and following again"
+        );
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
+struct Follower {
+    agent: SocketAddr,
+    key: VerifyingKey,
+    file: PathBuf,
+    publisher: Publisher,
+}
+
+impl Follower {
+    /// Polls the agent until `shutdown`.
+    async fn run(self: Arc<Self>, shutdown: Shutdown) {
         let client = Client::default();
         let mut reachable = true;
         loop {
-            let after = publisher.current.load().generation;
+            let after = self.publisher.current.load().generation;
             let path = format!("/v1/plan?after={after}&wait={}s", WAIT.as_secs());
-            let poll = client.call(Method::GET, agent, &path, bytes::Bytes::new(), WAIT * 2);
+            let poll = client.call(Method::GET, self.agent, &path, Bytes::new(), WAIT * 2);
             let answer = tokio::select! {
                 answer = poll => answer,
                 () = shutdown.cancelled() => return,
             };
             let outcome = match answer {
                 Ok(answer) if answer.status == StatusCode::NOT_MODIFIED => Ok(()),
-                Ok(answer) if answer.status.is_success() => {
-                    take(&answer.body, &key, &publisher, &file)
-                }
+                Ok(answer) if answer.status.is_success() => self.take(answer.body).await,
                 Ok(answer) => Err(format!("the agent answers {}", answer.status)),
                 Err(e) => Err(chain(&e)),
             };
@@ -137,23 +181,27 @@ pub fn follow(config: &Config, name: &str, shutdown: &Shutdown) -> Result<Plans,
                 }
             }
         }
-    });
-    Ok(plans)
-}
+    }
 
-fn take(body: &[u8], key: &VerifyingKey, publisher: &Publisher, file: &Path) -> Result<(), String> {
-    let signed: SignedPlan = serde_json::from_slice(body).map_err(|e| e.to_string())?;
-    let plan = signed.verify(key).map_err(|e| chain(&e))?;
-    let generation = plan.generation;
-    if publisher.publish(plan) {
+    /// Puts an offered plan in force if it is signed and newer, and keeps it.
+    async fn take(&self, body: Bytes) -> Result<(), String> {
+        let signed: SignedPlan = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
+        let plan = signed.verify(&self.key).map_err(|e| chain(&e))?;
+        let generation = plan.generation;
+        if !self.publisher.publish(plan) {
+            let held = self.publisher.current.load().generation;
+            return Err(format!(
+                "the agent offers generation {generation}, which is not newer than {held}"
+            ));
+        }
         tracing::info!(generation, "plan taken");
-        if let Err(e) = keep(file, body) {
-            tracing::warn!(generation, file = %file.display(), error = %e, "the plan is in force but cannot be kept on disk");
+        // A slow disk holds up this task only, not the requests on its thread.
+        let file = self.file.clone();
+        let kept = tokio::task::spawn_blocking(move || keep(&file, &body)).await;
+        if let Err(e) = kept.unwrap_or_else(|e| Err(e.into())) {
+            tracing::warn!(generation, file = %self.file.display(), error = %e, "the plan is in force but cannot be kept on disk");
         }
         Ok(())
-    } else {
-        let held = publisher.current.load().generation;
-        Err(format!("the agent offers generation {generation}, which is not newer than {held}"))
     }
 }
 
@@ -163,7 +211,12 @@ fn keep(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     std::fs::create_dir_all(folder)?;
     let mut beside = PathBuf::from(file);
     beside.set_extension("json.new");
-    let mut written = std::fs::File::create(&beside)?;
+    let mut written = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(files::nonblocking())
+        .open(&beside)?;
     written.write_all(bytes)?;
     // Without this a power cut can leave the new name on an empty file.
     written.sync_all()?;
@@ -171,7 +224,7 @@ fn keep(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
 }
 
 fn read_kept(file: &Path, key: &VerifyingKey) -> Option<Plan> {
-    let bytes = match std::fs::read(file) {
+    let bytes = match files::read(file) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return None,
         Err(e) => {

@@ -8,9 +8,11 @@ pub mod admin;
 pub mod client;
 pub mod clock;
 pub mod counters;
+pub mod files;
 pub mod follow;
 pub mod log;
 pub mod metrics;
+pub mod serve;
 pub mod start;
 
 pub use admin::Admin;

@@ -1,5 +1,5 @@
-use std::net::SocketAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
 use axum::Router;
 use axum::extract::State;
@@ -71,40 +71,96 @@ async fn newer_plans_are_taken_and_kept() {
     assert_eq!(plans.load().generation, 6);
 
     // The next start takes up the kept plan without an agent.
-    shutdown.cancel();
     let file = folder.path().join("plans/dns.json");
-    assert_eq!(read_kept(&file, &key().verifying_key()).unwrap().generation, 6);
+    let kept = async {
+        while read_kept(&file, &key().verifying_key()).is_none_or(|plan| plan.generation < 6) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), kept).await.expect("the plan is kept");
+    shutdown.cancel();
 }
 
-#[test]
-fn a_refused_offer_leaves_the_plan_in_force() {
+fn follower(file: &Path, held: u64) -> (Follower, Plans) {
+    let mut plan = Plan::initial([], 5);
+    plan.generation = held;
+    let (publisher, plans) = Publisher::new(plan);
+    let (agent, key) = ("127.0.0.1:1".parse().unwrap(), key().verifying_key());
+    (Follower { agent, key, file: file.to_owned(), publisher }, plans)
+}
+
+#[tokio::test]
+async fn a_refused_offer_leaves_the_plan_in_force() {
     let folder = tempfile::tempdir().unwrap();
-    let (file, trusted) = (folder.path().join("plans/x.json"), key().verifying_key());
-    let mut held = Plan::initial([], 5);
-    held.generation = 5;
-    let (publisher, plans) = Publisher::new(held);
+    let file = folder.path().join("plans/x.json");
+    let (follower, plans) = follower(&file, 5);
     let forged = signed(9, &SigningKey::from_bytes(&[8; 32]));
     for refused in [signed(4, &key()), signed(5, &key()), forged, "{".to_owned()] {
-        assert!(take(refused.as_bytes(), &trusted, &publisher, &file).is_err(), "{refused}");
+        assert!(follower.take(refused.clone().into()).await.is_err(), "{refused}");
         assert_eq!(plans.load().generation, 5);
     }
     assert!(!file.exists());
-    take(signed(6, &key()).as_bytes(), &trusted, &publisher, &file).unwrap();
+    follower.take(signed(6, &key()).into()).await.unwrap();
     assert_eq!(plans.load().generation, 6);
     assert!(file.exists());
 }
 
-#[test]
-fn a_full_disk_does_not_keep_a_plan_from_taking_force() {
+#[tokio::test]
+async fn a_plan_that_cannot_be_kept_takes_force() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("plans/x.json");
     std::fs::create_dir(folder.path().join("plans")).unwrap();
+    let beside = file.with_extension("json.new");
+    let (follower, plans) = follower(&file, 0);
     // Every write to /dev/full fails as on a full disk.
-    std::os::unix::fs::symlink("/dev/full", file.with_extension("json.new")).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &beside).unwrap();
     assert_eq!(keep(&file, b"x").unwrap_err().kind(), std::io::ErrorKind::StorageFull);
-    let (publisher, plans) = Publisher::new(Plan::initial([], 5));
-    take(signed(1, &key()).as_bytes(), &key().verifying_key(), &publisher, &file).unwrap();
+    follower.take(signed(1, &key()).into()).await.unwrap();
     assert_eq!(plans.load().generation, 1);
+    // A pipe that nobody reads holds nothing up.
+    std::fs::remove_file(&beside).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, &beside, rustix::fs::Mode::RWXU).unwrap();
+    assert!(keep(&file, b"x").is_err());
+    follower.take(signed(2, &key()).into()).await.unwrap();
+    assert_eq!(plans.load().generation, 2);
+}
+
+#[tokio::test]
+async fn a_follower_that_panics_or_ends_is_started_again() {
+    let (publisher, mut plans) = Publisher::new(Plan::initial([], 5));
+    let (publisher, starts) = (Arc::new(publisher), Arc::new(AtomicU32::new(0)));
+    let (counted, shutdown) = (starts.clone(), Shutdown::new());
+    let supervised = supervise(shutdown.clone(), Duration::from_millis(1), move || {
+        let (publisher, start) = (publisher.clone(), counted.fetch_add(1, SeqCst));
+        async move {
+            assert!(start != 0, "a fault in following, as a test wants it");
+            let mut plan = Plan::initial([], 5);
+            plan.generation = u64::from(start);
+            publisher.publish(plan);
+            if start == 3 {
+                std::future::pending::<()>().await;
+            }
+        }
+    });
+    let supervised = tokio::spawn(supervised);
+    wait_for(&mut plans, 3).await;
+    assert_eq!(starts.load(SeqCst), 4);
+    supervised.abort();
+}
+
+#[tokio::test]
+async fn what_is_no_small_file_starts_from_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in files::tests::strange_files(folder.path()) {
+        assert_eq!(read_kept(&file, &key().verifying_key()), None, "{}", file.display());
+    }
+    // Nor is it a key.
+    let config = config(folder.path(), "127.0.0.1:1".parse().unwrap());
+    let public = folder.path().join("plan.pub");
+    std::fs::remove_file(&public).unwrap();
+    std::fs::rename(folder.path().join("pipe"), &public).unwrap();
+    let error = follow(&config, "dns", &Shutdown::new()).unwrap_err().to_string();
+    assert!(error.contains("plan.pub") && error.contains("regular file"), "{error}");
 }
 
 #[test]
