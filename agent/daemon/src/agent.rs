@@ -11,6 +11,7 @@ use spillway_flags::Registry;
 use spillway_model::api::{CloudStatus, Decision, PartStatus, SiteStatus};
 use spillway_model::{Config, Plan, SignedPlan, SiteId, UnixMillis};
 use spillway_part::follow::Publisher;
+use spillway_part::serve::{Limits, http};
 use spillway_part::{Plans, Shutdown, clock};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -397,7 +398,7 @@ fn warn_journal(journal: &Journal, error: &JournalError) {
 pub async fn serve(mut agent: Agent, listener: TcpListener, shutdown: Shutdown) {
     let shared = agent.shared.clone();
     let app = api::router(&shared, &shutdown);
-    let http = tokio::spawn(crate::serve::http(listener, app, shutdown.clone()));
+    let http = tokio::spawn(http(listener, app, Limits::default(), shutdown.clone()));
     let period = tick(&shared.config);
     // A late tick moves all later ones: two in a row would measure rates over next to nothing.
     let mut interval = tokio::time::interval(period);
@@ -419,8 +420,10 @@ pub async fn serve(mut agent: Agent, listener: TcpListener, shutdown: Shutdown) 
         earliest = tokio::time::Instant::now() + period / 3;
         agent.tick(wall.now(agent.last_at)).await;
     }
-    if http.await.is_err() {
-        tracing::error!("serving the API ended with a panic");
+    match http.await {
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => tracing::error!(error = %e, "the API's listener broke"),
+        Err(_) => tracing::error!("serving the API ended with a panic"),
     }
     shared.journal.close().await;
 }

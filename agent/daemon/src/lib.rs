@@ -14,7 +14,6 @@ mod api;
 mod journal;
 mod orders;
 mod reader;
-mod serve;
 mod state_dir;
 
 use std::sync::Arc;
