@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use crate::gateway::Gateway;
 use crate::guard::Guard;
 use crate::handle::{self, Client};
-use crate::proxy_protocol;
+use crate::proxy_protocol::{self, ProxyProtocolError};
 
 /// Most of a connection's bytes that the HTTP implementation buffers.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -112,14 +113,23 @@ async fn connection(
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    let first =
-        tokio::time::timeout(options.head_deadline, proxy_protocol::client(&mut stream, peer));
+    let believed = gateway.balancer.believed(peer.ip());
+    let first = proxy_protocol::client(&mut stream, peer, believed);
+    let first = tokio::time::timeout(options.head_deadline, first);
     let first = tokio::select! {
         first = first => first,
         () = finish.cancelled() => return,
     };
     let (client, bytes) = match first {
         Ok(Ok(Some(first))) => first,
+        Ok(Err(ProxyProtocolError::Disbelieved)) if !gateway.disbelief.swap(true, Relaxed) => {
+            // Once: whoever reaches this address could fill the log with it.
+            tracing::warn!(
+                peer = %ClientPrefix::from(peer.ip()),
+                "a PROXY header came from an address that site.balancer.sources does not name; such connections are closed",
+            );
+            return;
+        }
         Ok(Err(e)) => {
             tracing::debug!(peer = %ClientPrefix::from(peer.ip()), error = %e, "a connection was refused");
             return;

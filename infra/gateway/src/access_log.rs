@@ -31,7 +31,8 @@ pub(crate) struct Line<'a> {
     pub(crate) client: String,
     pub(crate) method: &'a str,
     pub(crate) host: &'a str,
-    /// Without the query.
+    /// The path of its route as configured, parameters by their names: `/v1/users/{user}/code`. Of a
+    /// request without a route, `*` stands for whatever no route names. Who asks is nowhere in it.
     pub(crate) path: &'a str,
     pub(crate) route: &'a str,
     pub(crate) status: u16,

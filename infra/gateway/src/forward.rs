@@ -1,16 +1,19 @@
 //! Sending a request to one of several upstreams and getting the head of its answer.
 //!
 //! A request is sent again only when that cannot do it twice: nothing of it was sent, or it is
-//! idempotent, has no body, and met a kept connection that the upstream was just closing.
+//! idempotent and has no body. It is tried once more where a kept connection was just being closed, and
+//! once at another upstream where one broke the exchange off. Who waited in vain is not sent to another
+//! upstream here: that would double the load of a service that is slow because it is full.
 
 use std::sync::Arc;
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use spillway_part::clock;
+use tokio::time::{Instant, timeout_at};
 
 use crate::pool::{Lease, PoolError};
-use crate::upload::Upload;
+use crate::upload::{Upload, Watch};
 use crate::upstream::{self, InFlight, Upstream};
 
 /// Most upstreams tried for one request.
@@ -19,22 +22,27 @@ const TRIES_MAX: usize = 3;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
+    #[error("no upstream is healthy")]
+    Nobody,
     #[error("no upstream can be connected to")]
-    Connect(#[source] Option<PoolError>),
+    Connect(#[source] PoolError),
     #[error("all connections to the upstream are in use")]
     Full,
     #[error("the upstream broke the exchange off")]
     Protocol(#[source] hyper::Error),
     #[error("the upstream switched protocols unasked")]
     Switched,
+    #[error("no answer in time")]
+    Deadline,
 }
 
-/// A failed exchange, with the request if nothing of it was sent.
+/// A failed exchange.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) failure: Failure,
-    pub(crate) unsent: Option<Request<Upload>>,
-    /// The upstream it failed at, if it was given to one.
+    /// The request, if it may be sent again.
+    pub(crate) request: Option<Request<Upload>>,
+    /// The upstream it failed at last, if it was given to one.
     pub(crate) upstream: Option<Arc<str>>,
 }
 
@@ -56,7 +64,7 @@ pub(crate) fn replayable(request: &Request<Upload>) -> bool {
 }
 
 /// The same request again; for one without a body.
-pub(crate) fn copy(request: &Request<Upload>) -> Request<Upload> {
+fn copy(request: &Request<Upload>) -> Request<Upload> {
     let mut copy = Request::new(Upload::Empty);
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
@@ -64,61 +72,81 @@ pub(crate) fn copy(request: &Request<Upload>) -> Request<Upload> {
     copy
 }
 
-/// Sends a request and waits for the head of its answer, without a deadline of its own.
+/// Sends a request and waits for the head of its answer until `deadline`.
 pub(crate) async fn exchange(
     upstreams: &[Arc<Upstream>],
     mut request: Request<Upload>,
+    watch: &Watch,
+    deadline: Instant,
     mut random: impl FnMut() -> u64,
 ) -> Result<Exchanged, Box<Failed>> {
     let mut tried = Vec::new();
-    let mut last = None;
+    let mut last = (Failure::Nobody, None);
     let mut stale = false;
+    let mut broken_off = false;
     loop {
         let next = upstream::choose(upstreams, &tried, random(), clock::instant());
         let Some(i) = next.filter(|_| tried.len() < TRIES_MAX) else {
-            let failure = Failure::Connect(last);
-            return Err(Box::new(Failed { failure, unsent: Some(request), upstream: None }));
+            let (failure, upstream) = last;
+            return Err(Box::new(Failed { failure, request: Some(request), upstream }));
         };
         let upstream = &upstreams[i];
-        let failed = |failure, unsent| {
-            Err(Box::new(Failed { failure, unsent, upstream: Some(upstream.name.clone()) }))
+        let failed = |failure, request| {
+            Err(Box::new(Failed { failure, request, upstream: Some(upstream.name.clone()) }))
         };
         let in_flight = InFlight::new(upstream);
-        let mut lease = match upstream.pool.lease(stale).await {
-            Ok(lease) => lease,
-            Err(PoolError::Full(_)) => return failed(Failure::Full, Some(request)),
-            Err(e) => {
-                upstream.failed();
-                upstream.eject(clock::instant());
+        let mut lease = match timeout_at(deadline, upstream.pool.lease(stale)).await {
+            Ok(Ok(lease)) => lease,
+            Ok(Err(PoolError::Full(_))) => return failed(Failure::Full, Some(request)),
+            Ok(Err(e)) => {
+                upstream.unreachable(clock::instant());
                 tracing::debug!(upstream = &*upstream.name, error = %e, "connecting failed");
                 tried.push(i);
-                last = Some(e);
+                last = (Failure::Connect(e), Some(upstream.name.clone()));
                 continue;
             }
+            Err(_elapsed) => return failed(Failure::Deadline, Some(request)),
         };
-        let again = (lease.reused && replayable(&request)).then(|| copy(&request));
-        match lease.sender.try_send_request(request).await {
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        let again = replayable(&request).then(|| copy(&request));
+        let mut e = match timeout_at(deadline, lease.sender.try_send_request(request)).await {
+            Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 upstream.failed();
                 return failed(Failure::Switched, None);
             }
-            Ok(response) => return Ok(Exchanged { response, lease, in_flight }),
-            Err(mut e) => {
-                let unsent = e.take_message();
-                let e = e.into_error();
-                // An error of the request's own body or of the answer's syntax is no stale connection.
-                let was_stale = lease.reused && !stale && !e.is_user() && !e.is_parse();
-                match unsent.or(again) {
-                    Some(same) if was_stale => {
+            Ok(Ok(response)) => {
+                upstream.answered();
+                return Ok(Exchanged { response, lease, in_flight });
+            }
+            Ok(Err(e)) => e,
+            Err(_elapsed) => {
+                // A body that is late is the client's fault.
+                if watch.sent() {
+                    upstream.left_unanswered();
+                }
+                return failed(Failure::Deadline, again);
+            }
+        };
+        let unsent = e.take_message();
+        let e = e.into_error();
+        // An error of the request's own body or of the answer's syntax is no stale connection.
+        let was_stale = lease.reused && !stale && !e.is_user() && !e.is_parse();
+        match unsent.or(again) {
+            Some(same) if was_stale => {
+                request = same;
+                stale = true;
+            }
+            same => {
+                if !e.is_user() {
+                    upstream.left_unanswered();
+                }
+                match same {
+                    Some(same) if !broken_off => {
                         request = same;
-                        stale = true;
+                        broken_off = true;
+                        tried.push(i);
+                        last = (Failure::Protocol(e), Some(upstream.name.clone()));
                     }
-                    same => {
-                        if !e.is_user() {
-                            upstream.failed();
-                        }
-                        return failed(Failure::Protocol(e), same);
-                    }
+                    same => return failed(Failure::Protocol(e), same),
                 }
             }
         }

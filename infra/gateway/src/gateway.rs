@@ -3,10 +3,10 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use http::HeaderValue;
-use spillway_model::config::{Config, Service, Site};
+use spillway_model::config::{Balancer, Config, Service, Site};
 use spillway_model::load::Load;
 use spillway_model::{ClientPrefix, RouteId, Salt, SiteId, rank};
 use spillway_part::counters::RouteCounters;
@@ -18,13 +18,16 @@ use crate::route::{RouteError, Table};
 use crate::upstream::Upstream;
 
 /// The route under which requests are counted that match none.
-const UNROUTED: &str = "unrouted";
+pub(crate) const UNROUTED: &str = "unrouted";
 
 /// Everything shared.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     pub(crate) site: SiteId,
     pub(crate) service: Service,
+    pub(crate) balancer: Balancer,
+    /// Whether a PROXY header that is not believed was reported.
+    pub(crate) disbelief: AtomicBool,
     pub(crate) salt: Salt,
     /// What the hop field of a request that this site set forwarded to the cloud says. A client that
     /// makes one up would otherwise stay at home while others are spilled; without the salt it cannot.
@@ -75,6 +78,8 @@ impl Gateway {
         Ok(Self {
             site: site.id.clone(),
             service: config.service.clone(),
+            balancer: site.balancer.clone(),
+            disbelief: AtomicBool::new(false),
             salt: config.plan.salt,
             hop: hop(&config.plan.salt),
             plans,
@@ -101,9 +106,12 @@ impl Gateway {
         route.and_then(|i| self.counters.get(i)).unwrap_or(&self.unrouted)
     }
 
-    /// The name of a route for the log.
-    pub(crate) fn route_name(&self, route: Option<usize>) -> &str {
-        route.and_then(|i| self.table.routes().get(i)).map_or(UNROUTED, |route| route.id.as_str())
+    /// Whether requests for a host are served here; `host` is without port. HTTP/1.0 may name none and
+    /// then means the service.
+    pub(crate) fn serves(&self, host: &str) -> bool {
+        host.is_empty()
+            || host.eq_ignore_ascii_case(&self.service.host)
+            || self.table.has_host(host)
     }
 
     /// Fills in a load report.

@@ -75,12 +75,13 @@ pub(crate) fn sane_request_id(headers: &HeaderMap) -> Option<&str> {
     ((1..=64).contains(&id.len()) && id.bytes().all(sane)).then_some(id)
 }
 
-/// The host of a `host[:port]`, without the port.
-pub(crate) fn without_port(host: &str) -> &str {
+/// The host of a `host[:port]`, without the port and without the dot that ends a full name.
+pub(crate) fn host_name(host: &str) -> &str {
     if host.starts_with('[') {
         return host.split_inclusive(']').next().unwrap_or(host);
     }
-    host.split(':').next().unwrap_or(host)
+    let host = host.split(':').next().unwrap_or(host);
+    host.strip_suffix('.').filter(|host| !host.is_empty()).unwrap_or(host)
 }
 
 #[cfg(test)]
@@ -136,7 +137,10 @@ mod tests {
             headers.insert(REQUEST_ID, HeaderValue::from_bytes(bad.as_bytes()).unwrap());
             assert_eq!(sane_request_id(&headers), None, "{bad}");
         }
-        assert_eq!(without_port("h.test:80"), "h.test");
-        assert_eq!(without_port("[::1]:80"), "[::1]");
+        for (host, name) in
+            [("h.test:80", "h.test"), ("h.test.:80", "h.test"), (".", "."), ("[::1]:80", "[::1]")]
+        {
+            assert_eq!(host_name(host), name);
+        }
     }
 }

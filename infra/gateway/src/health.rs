@@ -1,10 +1,13 @@
 //! Active health checks: `GET /healthz` of each upstream on a timer, one task each.
+//!
+//! A check that comes too late while requests are answered says that the service is slow, not that it
+//! is down. Taking it out would turn a full service into none.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use spillway_part::client::Client;
+use spillway_part::client::{CallError, Client};
 use spillway_part::{Shutdown, clock};
 
 use crate::options::HealthOptions;
@@ -21,9 +24,14 @@ pub(crate) async fn watch(upstream: Arc<Upstream>, options: HealthOptions, shutd
             _ = ticks.tick() => {}
             () = shutdown.cancelled() => return,
         }
+        let answers = upstream.answers();
         let check = client.call(Method::GET, address, "/healthz", Bytes::new(), options.deadline);
         let passed = tokio::select! {
-            answer = check => answer.is_ok_and(|answer| answer.status.is_success()),
+            answer = check => match answer {
+                Ok(answer) => answer.status.is_success(),
+                Err(CallError::Deadline(..)) => upstream.answers() != answers,
+                Err(_) => false,
+            },
             () = shutdown.cancelled() => return,
         };
         upstream.checked(passed, options.fall, options.rise);

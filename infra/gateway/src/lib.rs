@@ -3,9 +3,9 @@
 //!
 //! ```text
 //! accept ─▶ proxy_protocol ─▶ guard (framing, head) ─▶ hyper ─▶ handle ─┬─▶ route ─▶ verdict
-//!                                                                      └─▶ forward ─▶ upstream ─▶ pool
-//!                               record (counters, access_log) ◀─ respond ◀─┘            ▲
-//!                                                                        health ────────┘
+//!                                                                      └─▶ place ─▶ forward ─▶ upstream ─▶ pool
+//!                               record (counters, access_log) ◀─ respond ◀─┘                     ▲
+//!                                                                        health ─────────────────┘
 //! ```
 //!
 //! Only what `head` lets pass reaches the HTTP implementation; only whole, re-framed requests
@@ -14,8 +14,8 @@
 //! Counters of `/v1/load`: `response_bytes` are the bytes of bodies as written plus an estimate of each
 //! head (its fields, and 90 bytes for what hyper adds); chunk framing is not counted. Requests that
 //! match no route, and heads that were refused, count as arrivals of the route `unrouted`. An answer
-//! that says the client was wrong before any upstream saw the request (400, 404, 405, 413) counts as an
-//! arrival and by its bytes, and under no outcome.
+//! that says the client was wrong before any upstream saw the request (400, 404, 405, 413, 421) counts as
+//! an arrival and by its bytes, and under no outcome.
 
 mod accept;
 mod access_log;
@@ -28,6 +28,7 @@ mod head;
 mod headers;
 mod health;
 mod options;
+mod place;
 mod pool;
 mod proxy_protocol;
 mod record;
@@ -75,8 +76,8 @@ pub enum GatewayError {
 /// The sockets of a gateway, bound.
 #[derive(Debug)]
 pub struct Listeners {
-    /// Takes requests. Reachable by the site's balancers only: whoever connects from a private
-    /// network may name its client by the PROXY protocol.
+    /// Takes requests. Whoever connects from an address of the site's balancers may name its client by
+    /// the PROXY protocol.
     pub requests: TcpListener,
     /// `/v1/load`, `/metrics`, `/healthz`.
     pub admin: TcpListener,

@@ -44,7 +44,8 @@ pub struct PoolOptions {
     pub wait: Duration,
     /// How long connecting may take.
     pub connect_deadline: Duration,
-    /// For how long an upstream that could not be connected to is passed over.
+    /// For how long an upstream that could not be connected to is passed over, unless a health check
+    /// passes: long enough for the checks to find the same.
     pub eject: Duration,
 }
 
@@ -86,8 +87,8 @@ impl Default for PoolOptions {
             idle_max: 64,
             idle_deadline: Duration::from_secs(15),
             wait: Duration::from_millis(500),
-            connect_deadline: Duration::from_secs(1),
-            eject: Duration::from_secs(1),
+            connect_deadline: Duration::from_millis(500),
+            eject: Duration::from_secs(2),
         }
     }
 }

@@ -1,12 +1,11 @@
 //! Who the client is: the source of a PROXY protocol version 2 header when there is one, the peer of
 //! the socket when there is none.
 //!
-//! The header is believed only from loopback and private peers, where the balancers of a site are.
-//! A gateway's listen address must be reachable by those and not by clients: on a network that a
-//! client shares with the gateway, the client could claim any address.
+//! The header is believed only from the addresses that the site's balancers connect from. Whoever
+//! else sends one is cut off: it claims to be a balancer and is none.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::{Buf as _, BytesMut};
 use ppp::v2::{Addresses, Command, Header, PROTOCOL_PREFIX, ParseError};
@@ -20,8 +19,8 @@ const HEADER_BYTES_MAX: usize = 2048;
 pub(crate) enum ProxyProtocolError {
     #[error("the connection broke before its first request")]
     Io(#[from] io::Error),
-    #[error("a PROXY header came from a peer that is not on a private network")]
-    Untrusted,
+    #[error("a PROXY header came from a peer that is no balancer of the site")]
+    Disbelieved,
     #[error("the PROXY header is malformed")]
     Malformed,
 }
@@ -68,10 +67,11 @@ fn look(bytes: &[u8]) -> First {
 }
 
 /// Reads a connection's first bytes: the client's address, and what was read of its first request.
-/// `None` when the peer closed without sending any.
+/// `None` when the peer closed without sending any. `believed` says whether the peer is a balancer.
 pub(crate) async fn client(
     stream: &mut (impl AsyncRead + Unpin),
     peer: SocketAddr,
+    believed: bool,
 ) -> Result<Option<(SocketAddr, BytesMut)>, ProxyProtocolError> {
     let mut bytes = BytesMut::with_capacity(1024);
     loop {
@@ -81,22 +81,13 @@ pub(crate) async fn client(
         match look(&bytes) {
             First::More => {}
             First::Request => return Ok(Some((peer, bytes))),
-            First::Header(..) if !is_private(peer.ip()) => {
-                return Err(ProxyProtocolError::Untrusted);
-            }
+            First::Header(..) if !believed => return Err(ProxyProtocolError::Disbelieved),
             First::Header(len, source) => {
                 bytes.advance(len);
                 return Ok(Some((source.unwrap_or(peer), bytes)));
             }
             First::Malformed => return Err(ProxyProtocolError::Malformed),
         }
-    }
-}
-
-fn is_private(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local(),
     }
 }
 
@@ -118,7 +109,7 @@ mod tests {
         mut bytes: &[u8],
         peer: &str,
     ) -> Result<Option<(SocketAddr, BytesMut)>, ProxyProtocolError> {
-        client(&mut bytes, peer.parse().unwrap()).await
+        client(&mut bytes, peer.parse().unwrap(), peer.starts_with("127.")).await
     }
 
     #[tokio::test]
@@ -144,7 +135,10 @@ mod tests {
     #[tokio::test]
     async fn strangers_and_garbage_are_refused() {
         let sent = header(Command::Proxy, "192.0.2.7:999");
-        assert!(matches!(read(&sent, "198.51.100.1:1").await, Err(ProxyProtocolError::Untrusted)));
+        assert!(matches!(
+            read(&sent, "198.51.100.1:1").await,
+            Err(ProxyProtocolError::Disbelieved)
+        ));
         let mut broken = sent.clone();
         broken[12] = 0x11;
         assert!(matches!(read(&broken, "127.0.0.1:1").await, Err(ProxyProtocolError::Malformed)));

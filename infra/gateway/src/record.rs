@@ -11,7 +11,7 @@ use spillway_part::clock;
 use spillway_part::counters::{RouteCounters, add};
 
 use crate::access_log::Line;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, UNROUTED};
 
 /// Longest path and host kept for the log, in bytes.
 const LOGGED_BYTES_MAX: usize = 512;
@@ -59,8 +59,10 @@ pub(crate) struct Record {
     pub(crate) request_id: String,
     method: String,
     host: String,
+    /// Of a request that matches no route: its path, masked.
     path: String,
     route: Option<usize>,
+    displaced: bool,
     outcome: Outcome,
     reason: Cow<'static, str>,
     upstream: Option<Arc<str>>,
@@ -77,7 +79,7 @@ impl Record {
         prefix: ClientPrefix,
         generation: u64,
         request_id: String,
-        (method, host, path): (&str, &str, &str),
+        (method, host): (&str, &str),
     ) -> Self {
         Self {
             gateway,
@@ -88,8 +90,9 @@ impl Record {
             request_id,
             method: method.to_owned(),
             host: cut(host).to_owned(),
-            path: cut(path).to_owned(),
+            path: String::new(),
             route: None,
+            displaced: false,
             outcome: Outcome::Failed,
             reason: Cow::Borrowed("the client left before the answer"),
             upstream: None,
@@ -104,9 +107,15 @@ impl Record {
         self.started
     }
 
-    /// Says which route it is, `None` for none, and counts the arrival.
-    pub(crate) fn routed(&mut self, route: Option<usize>) {
-        self.route = route;
+    /// Says which route it is and counts the arrival.
+    pub(crate) fn routed(&mut self, route: usize) {
+        self.route = Some(route);
+        add(&self.counters().arrivals, 1);
+    }
+
+    /// Says that it matches no route and counts the arrival.
+    pub(crate) fn unrouted(&mut self, path: &str) {
+        self.path = self.gateway.table.mask(cut(path));
         add(&self.counters().arrivals, 1);
     }
 
@@ -114,6 +123,11 @@ impl Record {
     pub(crate) fn decide(&mut self, outcome: Outcome, reason: impl Into<Cow<'static, str>>) {
         self.outcome = outcome;
         self.reason = reason.into();
+    }
+
+    /// Says that nothing at home could serve it.
+    pub(crate) fn displaced(&mut self) {
+        self.displaced = true;
     }
 
     pub(crate) fn upstream(&mut self, name: &Arc<str>) {
@@ -153,7 +167,12 @@ impl Drop for Record {
             Outcome::Failed => add(&counters.failed, 1),
             Outcome::Refused => {}
         }
+        if self.displaced && matches!(self.outcome, Outcome::Redirected | Outcome::Proxied) {
+            add(&counters.displaced, 1);
+        }
         let Some(log) = &self.gateway.log else { return };
+        let table = &self.gateway.table;
+        let route = self.route.and_then(|i| table.routes().get(i));
         let duration = clock::instant().saturating_duration_since(self.started);
         log.write(&Line {
             time: self.at.to_string(),
@@ -161,8 +180,8 @@ impl Drop for Record {
             client: self.prefix.to_string(),
             method: &self.method,
             host: &self.host,
-            path: &self.path,
-            route: self.gateway.route_name(self.route),
+            path: route.map_or(self.path.as_str(), |route| route.path.as_str()),
+            route: route.map_or(UNROUTED, |route| route.id.as_str()),
             status: self.status,
             bytes,
             duration_ms: (duration.as_secs_f64() * 1e6).round() / 1e3,

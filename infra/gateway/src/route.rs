@@ -1,6 +1,6 @@
 //! The route table: from host, method and path to a route. Pure; built once from the configuration.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use http::Method;
@@ -37,6 +37,8 @@ pub enum RouteError {
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) id: RouteId,
+    /// Its pattern.
+    pub(crate) path: String,
     pub(crate) group: String,
     pub(crate) deadline: Duration,
     pub(crate) body_bytes_max: u64,
@@ -64,6 +66,8 @@ pub(crate) struct Table {
     /// By host; the routes that apply to any host stand apart.
     hosts: HashMap<String, Router<Methods>>,
     any: Router<Methods>,
+    /// What stands between the slashes of the routes' paths, parameters aside.
+    words: HashSet<String>,
 }
 
 impl Table {
@@ -92,6 +96,7 @@ impl Table {
             shed_by.sort_by_key(|(_, tier)| *tier);
             routes.push(Route {
                 id: route.id.clone(),
+                path: route.path.clone(),
                 group: route.group.clone(),
                 deadline: Duration::from_millis(route.deadline_ms),
                 body_bytes_max: route.body_bytes_max,
@@ -99,7 +104,9 @@ impl Table {
                 shed_by,
             });
         }
-        let mut table = Self { routes, hosts: HashMap::new(), any: Router::new() };
+        let words = routes.iter().flat_map(|route: &Route| route.path.split('/'));
+        let words = words.filter(|word| !word.contains('{')).map(str::to_owned).collect();
+        let mut table = Self { routes, hosts: HashMap::new(), any: Router::new(), words };
         for (host, path, methods) in paths {
             let id = methods.first().map(|(_, i)| *i).unwrap_or_default();
             let router = match host {
@@ -119,12 +126,27 @@ impl Table {
         &self.routes
     }
 
+    /// Whether a route is for this host alone.
+    pub(crate) fn has_host(&self, host: &str) -> bool {
+        self.of_host(host).is_some()
+    }
+
+    fn of_host(&self, host: &str) -> Option<&Router<Methods>> {
+        self.hosts.get(host).or_else(|| self.hosts.get(host.to_ascii_lowercase().as_str()))
+    }
+
+    /// A path with `*` for every part that is not a word of some route's path.
+    pub(crate) fn mask(&self, path: &str) -> String {
+        let parts = path.split('/');
+        let parts: Vec<_> =
+            parts.map(|part| if self.words.contains(part) { part } else { "*" }).collect();
+        parts.join("/")
+    }
+
     /// What a request matches. `host` is without port. Routes of that host go before those of any;
     /// a route for GET takes HEAD too.
     pub(crate) fn find(&self, host: Option<&str>, method: &Method, path: &str) -> Found {
-        let of_host = host.and_then(|host| {
-            self.hosts.get(host).or_else(|| self.hosts.get(host.to_ascii_lowercase().as_str()))
-        });
+        let of_host = host.and_then(|host| self.of_host(host));
         let mut allowed = Vec::new();
         for router in [of_host, Some(&self.any)].into_iter().flatten() {
             let Ok(found) = router.at(path) else { continue };
@@ -190,6 +212,21 @@ mod tests {
     }
 
     #[test]
+    fn a_masked_path_tells_nobody() {
+        let table = table("").unwrap();
+        for (path, masked) in [
+            ("/v1/users/7f3a/code", "/v1/users/*/code"),
+            ("/v1/users/7f3a/codes", "/v1/users/*/*"),
+            ("/wp-admin/login?x", "/*/*"),
+            ("/{user}", "/*"),
+            ("/", "/"),
+            ("*", "*"),
+        ] {
+            assert_eq!(table.mask(path), masked, "{path}");
+        }
+    }
+
+    #[test]
     fn knobs_come_mildest_first() {
         let knob = "[[knob]]\nid = \"early\"\ntier = 2\nowner = \"o\"\nusers_see = \"u\"\nreleases = 0.1\nsheds = [\"stats\"]";
         let table = table(knob).unwrap();
@@ -200,9 +237,17 @@ mod tests {
 
     #[test]
     fn routes_that_cannot_work_are_errors() {
-        let clash = "[[route]]\nid = \"clash\"\nmethod = \"GET\"\npath = \"/v1/users/{id}/code\"\ngroup = \"codes\"";
-        assert!(matches!(table(clash), Err(RouteError::Path { .. })));
-        let hidden = "[[route]]\nid = \"hidden\"\nmethod = \"GET\"\npath = \"/v1/notices\"\ngroup = \"codes\"";
-        assert!(matches!(table(hidden), Err(RouteError::Hidden { .. })));
+        let text = include_str!("../../../examples/spillway.toml");
+        let with = |method: &str, path: &str| {
+            let mut config = Config::parse(text, Path::new("")).unwrap();
+            let mut route = config.routes[1].clone();
+            route.id = RouteId::new("more").unwrap();
+            (route.method, route.path) = (Some(method.to_owned()), path.to_owned());
+            config.routes.push(route);
+            Table::new(&config)
+        };
+        assert!(matches!(with("GET", "/v1/users/{id}/code"), Err(RouteError::Path { .. })));
+        assert!(matches!(with("GET", "/v1/notices"), Err(RouteError::Hidden { .. })));
+        assert!(with("PUT", "/v1/notices").is_ok());
     }
 }

@@ -10,9 +10,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-/// What was wrong with a body, if anything: shared with whoever waits for the upstream's answer.
-#[derive(Debug, Clone, Default)]
+/// How far a body has come: shared with whoever waits for the upstream's answer.
+#[derive(Debug, Clone)]
 pub(crate) struct Watch(Arc<AtomicU8>);
+
+const UNDER_WAY: u8 = 0;
+const SENT: u8 = 1;
+const TOO_LARGE: u8 = 2;
+const BROKEN: u8 = 3;
 
 /// Why a body ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,12 +31,18 @@ pub(crate) enum UploadFault {
 }
 
 impl Watch {
+    /// What was wrong with the body, if anything.
     pub(crate) fn fault(&self) -> Option<UploadFault> {
         match self.0.load(Relaxed) {
-            0 => None,
-            1 => Some(UploadFault::TooLarge),
-            _ => Some(UploadFault::Broken),
+            TOO_LARGE => Some(UploadFault::TooLarge),
+            BROKEN => Some(UploadFault::Broken),
+            _ => None,
         }
+    }
+
+    /// Whether the upstream has had all of it: only then is it to blame for answering nothing.
+    pub(crate) fn sent(&self) -> bool {
+        self.0.load(Relaxed) == SENT
     }
 }
 
@@ -43,10 +54,11 @@ pub(crate) enum Upload {
 }
 
 impl Upload {
-    /// A body of at most `bytes_max`, and how it ended.
+    /// A body of at most `bytes_max`, and how far it has come.
     pub(crate) fn new(body: Incoming, bytes_max: u64) -> (Self, Watch) {
-        let watch = Watch::default();
+        let watch = Watch(Arc::new(AtomicU8::new(UNDER_WAY)));
         let upload = if body.is_end_stream() {
+            watch.0.store(SENT, Relaxed);
             Self::Empty
         } else {
             Self::Stream { body, left: bytes_max, watch: watch.clone() }
@@ -68,19 +80,25 @@ impl Body for Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UploadFault>>> {
         let Self::Stream { body, left, watch } = self.get_mut() else { return Poll::Ready(None) };
-        let fault = match ready!(Pin::new(body).poll_frame(cx)) {
-            None => return Poll::Ready(None),
+        let fault = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            None => {
+                watch.0.store(SENT, Relaxed);
+                return Poll::Ready(None);
+            }
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
                 if let Some(rest) = left.checked_sub(bytes) {
                     *left = rest;
+                    if body.is_end_stream() {
+                        watch.0.store(SENT, Relaxed);
+                    }
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 UploadFault::TooLarge
             }
             Some(Err(_gone)) => UploadFault::Broken,
         };
-        watch.0.store(if fault == UploadFault::TooLarge { 1 } else { 2 }, Relaxed);
+        watch.0.store(if fault == UploadFault::TooLarge { TOO_LARGE } else { BROKEN }, Relaxed);
         Poll::Ready(Some(Err(fault)))
     }
 

@@ -1,7 +1,16 @@
 //! Upstreams: their health as far as it is known, and which of several takes a request.
+//!
+//! ```text
+//!            fall checks in a row fail ──▶ out ── rise checks pass ──▶ in
+//! in ────────a connect fails ────────────▶ out ── a check passes, or `eject` later ──▶ in
+//!            3 requests in a row unanswered ──▶ one request at a time ── one is answered ──▶ in
+//! ```
+//!
+//! An upstream whose checks pass while its requests hang would come back with every check; so what it
+//! left unanswered is only forgiven for an answer.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,6 +19,9 @@ use spillway_part::clock;
 
 use crate::options::PoolOptions;
 use crate::pool::Pool;
+
+/// Requests in a row without an answer after which an upstream is given one at a time.
+const UNANSWERED_MAX: u32 = 3;
 
 /// What active checks say of an upstream: it falls after so many failures in a row and rises after so
 /// many successes. It starts out healthy, so that a gateway serves before its first check.
@@ -42,6 +54,9 @@ pub(crate) struct Upstream {
     failures: AtomicU64,
     healthy: AtomicBool,
     checks: Mutex<Checks>,
+    answers: AtomicU64,
+    /// Requests without an answer since the last answer.
+    unanswered: AtomicU32,
     /// Passed over until then, in milliseconds since `born`: connecting failed.
     ejected_until_ms: AtomicU64,
     eject: Duration,
@@ -74,15 +89,25 @@ impl Upstream {
             failures: AtomicU64::new(0),
             healthy: AtomicBool::new(true),
             checks: Mutex::default(),
+            answers: AtomicU64::new(0),
+            unanswered: AtomicU32::new(0),
             ejected_until_ms: AtomicU64::new(0),
             eject: options.eject,
             born: clock::instant(),
         })
     }
 
-    /// Whether it should be given requests.
+    /// Whether it should be given a request.
     pub(crate) fn available(&self, now: Instant) -> bool {
+        self.reachable(now) && (self.answering() || self.active.load(Relaxed) == 0)
+    }
+
+    fn reachable(&self, now: Instant) -> bool {
         self.healthy.load(Relaxed) && self.millis(now) >= self.ejected_until_ms.load(Relaxed)
+    }
+
+    fn answering(&self) -> bool {
+        self.unanswered.load(Relaxed) < UNANSWERED_MAX
     }
 
     /// Counts a failed attempt.
@@ -90,9 +115,32 @@ impl Upstream {
         self.failures.fetch_add(1, Relaxed);
     }
 
-    /// Passes it over for a moment, since it could not be connected to.
-    pub(crate) fn eject(&self, now: Instant) {
+    /// It could not be connected to: passes it over for a moment.
+    pub(crate) fn unreachable(&self, now: Instant) {
+        self.failed();
         self.ejected_until_ms.store(self.millis(now + self.eject), Relaxed);
+    }
+
+    /// It was given a whole request and did not answer.
+    pub(crate) fn left_unanswered(&self) {
+        self.failed();
+        if self.unanswered.fetch_add(1, Relaxed) + 1 == UNANSWERED_MAX {
+            tracing::warn!(upstream = &*self.name, "an upstream answers nothing any more");
+        }
+    }
+
+    /// It answered, whatever it said.
+    pub(crate) fn answered(&self) {
+        self.answers.fetch_add(1, Relaxed);
+        // Read first: most of the time there is nothing to write.
+        if self.unanswered.load(Relaxed) > 0 && self.unanswered.swap(0, Relaxed) >= UNANSWERED_MAX {
+            tracing::info!(upstream = &*self.name, "the upstream answers again");
+        }
+    }
+
+    /// How many requests it has answered.
+    pub(crate) fn answers(&self) -> u64 {
+        self.answers.load(Relaxed)
     }
 
     /// Takes the result of an active check.
@@ -110,7 +158,7 @@ impl Upstream {
 
     pub(crate) fn load(&self, now: Instant) -> UpstreamLoad {
         UpstreamLoad {
-            healthy: self.available(now),
+            healthy: self.reachable(now) && self.answering(),
             active: self.active.load(Relaxed),
             failures: self.failures.load(Relaxed),
         }
@@ -122,21 +170,17 @@ impl Upstream {
     }
 }
 
-/// Chooses an upstream that was not `tried` yet: of two random ones that are available, the one with
-/// fewer requests in flight. When none is available it chooses among all: a check can be wrong about
-/// every upstream at once, and a request that fails is no worse than one that is not tried.
+/// Chooses an upstream that is available and was not `tried` yet: of two random ones, the one with
+/// fewer requests in flight.
 pub(crate) fn choose(
     upstreams: &[Arc<Upstream>],
     tried: &[usize],
     random: u64,
     now: Instant,
 ) -> Option<usize> {
-    let untried = |i: &usize| !tried.contains(i);
-    let mut candidates: Vec<usize> =
-        (0..upstreams.len()).filter(untried).filter(|i| upstreams[*i].available(now)).collect();
-    if candidates.is_empty() {
-        candidates = (0..upstreams.len()).filter(untried).collect();
-    }
+    let candidates: Vec<usize> = (0..upstreams.len())
+        .filter(|i| !tried.contains(i) && upstreams[*i].available(now))
+        .collect();
     two_choices(&candidates, random, |i| upstreams[i].active.load(Relaxed))
 }
 
@@ -184,21 +228,47 @@ mod tests {
         }
     }
 
+    fn upstream(name: &str) -> Arc<Upstream> {
+        Upstream::new(name, "127.0.0.1:1".parse().unwrap(), &PoolOptions::default())
+    }
+
     #[test]
-    fn the_ejected_are_passed_over_until_all_are() {
-        let options = PoolOptions::default();
-        let make = |name| Upstream::new(name, "127.0.0.1:1".parse().unwrap(), &options);
-        let all = [make("a"), make("b")];
+    fn the_unreachable_are_passed_over_for_a_moment_or_until_a_check_passes() {
+        let all = [upstream("a"), upstream("b")];
         let now = clock::instant();
-        all[0].eject(now);
+        all[0].unreachable(now);
         for random in [0, 1 << 32, u64::MAX] {
             assert_eq!(choose(&all, &[], random, now), Some(1));
         }
-        assert_eq!(choose(&all, &[1], 0, now), Some(0));
-        assert_eq!(choose(&all, &[0, 1], 0, now), None);
-        assert!(all[0].available(now + options.eject + Duration::from_millis(2)));
-        all[0].eject(now);
+        assert_eq!(choose(&all, &[1], 0, now), None);
+        let later = now + PoolOptions::default().eject + Duration::from_millis(2);
+        assert!(all[0].available(later));
+        all[0].unreachable(now);
         all[0].checked(true, 2, 1);
         assert!(all[0].available(now), "a passed check brings it back at once");
+    }
+
+    #[test]
+    fn who_answers_nothing_is_given_one_request_at_a_time_until_it_answers() {
+        let upstream = upstream("a");
+        let now = clock::instant();
+        let healthy = || upstream.load(now).healthy;
+        for _ in 0..2 {
+            upstream.left_unanswered();
+        }
+        upstream.answered();
+        for _ in 0..2 {
+            upstream.left_unanswered();
+        }
+        assert!(healthy(), "only those in a row count");
+        upstream.left_unanswered();
+        upstream.checked(true, 2, 1);
+        assert!(!healthy(), "a check is no answer");
+        assert!(upstream.available(now), "one is let through to see");
+        let in_flight = InFlight::new(&upstream);
+        assert!(!upstream.available(now));
+        drop(in_flight);
+        upstream.answered();
+        assert!(healthy() && upstream.available(now));
     }
 }

@@ -43,8 +43,8 @@ pub(crate) enum Verdict<'a> {
     Redirect { why: Ranked, max_age_secs: u32 },
     /// Forward to the cloud.
     Proxy { why: Ranked },
-    /// Serve at home.
-    Home { why: &'static str },
+    /// Serve at home; where home cannot, it may leave as said, if at all.
+    Home { why: &'static str, otherwise: Option<SpillMode> },
 }
 
 /// Decides. `site` is the gateway's own.
@@ -59,26 +59,25 @@ pub(crate) fn verdict<'a>(
         let retry_after_secs = retry_after_secs(rank(salt, facts.prefix));
         return Verdict::Shed { knob, tier: *tier, retry_after_secs };
     }
-    let Some(instruction) = plan.sites.get(site) else {
-        return Verdict::Home { why: "the plan does not know this site" };
+    let instruction = plan.sites.get(site);
+    let planned = instruction.map_or(SpillMode::default(), |instruction| instruction.mode);
+    let allowed = facts.spill.iter().find(|mode| **mode == planned).or(facts.spill.first());
+    let mode = allowed.copied().filter(|_| !facts.hopped);
+    let home = |why| Verdict::Home { why, otherwise: mode };
+    let Some(instruction) = instruction else {
+        return home("the plan does not know this site");
     };
     if !spilled(salt, facts.prefix, instruction.share) {
-        return Verdict::Home { why: "not spilled" };
+        return home("not spilled");
     }
-    if facts.hopped {
-        return Verdict::Home { why: "has hopped before" };
-    }
-    let mode = if facts.spill.contains(&instruction.mode) {
-        instruction.mode
-    } else if let Some(other) = facts.spill.first() {
-        *other
-    } else {
-        return Verdict::Home { why: "the route stays at home" };
-    };
     let why = Ranked { rank: rank(salt, facts.prefix), share: instruction.share };
     match mode {
-        SpillMode::Redirect => Verdict::Redirect { why, max_age_secs: instruction.dns_ttl_secs },
-        SpillMode::Proxy => Verdict::Proxy { why },
+        _ if facts.hopped => home("has hopped before"),
+        None => home("the route stays at home"),
+        Some(SpillMode::Redirect) => {
+            Verdict::Redirect { why, max_age_secs: instruction.dns_ttl_secs }
+        }
+        Some(SpillMode::Proxy) => Verdict::Proxy { why },
     }
 }
 
@@ -166,7 +165,9 @@ mod tests {
         fn nothing_hops_twice(octets: [u8; 3], share in 0.0..=1.0, mode in any_mode(), spill in any_spill()) {
             let facts = Facts { prefix: ClientPrefix::V4(octets), shed_by: &[], spill: &spill, hopped: true };
             let plan = plan(share, mode, None);
-            let home = matches!(verdict(&plan, &east(), &SALT, &facts, NOW), Verdict::Home { .. });
+            let home = matches!(
+                verdict(&plan, &east(), &SALT, &facts, NOW), Verdict::Home { otherwise: None, .. }
+            );
             prop_assert!(home);
         }
 
@@ -201,6 +202,11 @@ mod tests {
             };
             let expected = if spill.contains(&mode) { Some(mode) } else { spill.first().copied() };
             prop_assert_eq!(used, expected);
+            // Who is not spilled would leave home the same way.
+            match verdict(&plan(0.0, mode, None), &east(), &SALT, &facts, NOW) {
+                Verdict::Home { otherwise, .. } => prop_assert_eq!(otherwise, expected),
+                other => prop_assert!(false, "{:?}", other),
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// How long a test waits for anything before it fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -43,6 +43,13 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) async fn connect(to: SocketAddr) -> Self {
         Self { stream: TcpStream::connect(to).await.unwrap(), read: BytesMut::new() }
+    }
+
+    /// Connects from an address of this machine.
+    pub(crate) async fn connect_from(source: [u8; 4], to: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).unwrap();
+        Self { stream: socket.connect(to).await.unwrap(), read: BytesMut::new() }
     }
 
     /// Writes bytes. A peer that closed already is met when reading.

@@ -10,13 +10,19 @@ async fn a_body_over_the_limit_is_a_413() {
     let service = Upstream::start("one").await;
     let world = Setup::of(&[&service]).start().await;
     let mut client = world.client().await;
-    client.send("POST /items HTTP/1.1\r\nHost: h\r\nContent-Length: 1001\r\n\r\n").await;
+    client
+        .send("POST /items HTTP/1.1\r\nHost: code.example.test\r\nContent-Length: 1001\r\n\r\n")
+        .await;
     let answer = client.answer().await;
     assert_eq!((answer.status, answer.field("connection")), (413, Some("close")));
     assert!(client.closes().await);
 
     let mut client = world.client().await;
-    client.send("POST /items HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    client
+        .send(
+            "POST /items HTTP/1.1\r\nHost: code.example.test\r\nTransfer-Encoding: chunked\r\n\r\n",
+        )
+        .await;
     let chunk = format!("190\r\n{}\r\n", "x".repeat(400));
     for _ in 0..3 {
         client.send(&chunk).await;
@@ -29,7 +35,9 @@ async fn a_body_over_the_limit_is_a_413() {
     let mut client = world.client().await;
     let body = "x".repeat(1000);
     client
-        .send(format!("POST /items HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n{body}"))
+        .send(format!(
+            "POST /items HTTP/1.1\r\nHost: code.example.test\r\nContent-Length: 1000\r\n\r\n{body}"
+        ))
         .await;
     assert_eq!(client.answer().await.status, 200);
     let load = world.load().await;
@@ -45,7 +53,7 @@ async fn a_slow_head_is_a_408_and_a_silent_connection_closes() {
     setup.options.idle_deadline = Duration::from_millis(150);
     let world = setup.start().await;
     let mut slow = world.client().await;
-    slow.send("GET /items/1 HTTP/1.1\r\nHost: h\r\nX-Slow: ").await;
+    slow.send("GET /items/1 HTTP/1.1\r\nHost: code.example.test\r\nX-Slow: ").await;
     let answer = slow.answer().await;
     assert_eq!((answer.status, answer.field("connection")), (408, Some("close")));
     assert!(slow.closes().await);
@@ -62,7 +70,9 @@ async fn a_body_that_does_not_come_is_cut_at_the_deadline() {
     let service = Upstream::start("one").await;
     let world = Setup::of(&[&service]).start().await;
     let mut client = world.client().await;
-    client.send("POST /slow/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf").await;
+    client
+        .send("POST /slow/1 HTTP/1.1\r\nHost: code.example.test\r\nContent-Length: 10\r\n\r\nhalf")
+        .await;
     assert_eq!(client.answer().await.status, 504);
     assert!(client.closes().await);
     assert!(service.seen().is_empty());
@@ -77,7 +87,7 @@ async fn connections_over_the_cap_wait() {
     let mut first = world.client().await;
     assert_eq!(first.get("/items/1").await.status, 200);
     let mut second = world.client().await;
-    second.send("GET /items/2 HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    second.send("GET /items/2 HTTP/1.1\r\nHost: code.example.test\r\n\r\n").await;
     assert_eq!(first.get("/items/1").await.status, 200);
     assert_eq!(service.seen().len(), 2, "the second connection is not served yet");
     drop(first);

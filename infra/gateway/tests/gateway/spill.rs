@@ -1,5 +1,6 @@
 //! Requests that the plan moves or sheds.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ppp::v2::{Builder, Command, Protocol, Version};
@@ -12,7 +13,7 @@ use crate::world::{NEVER, Setup, World};
 
 /// Sends a request as the balancer would for a client of this address.
 async fn as_client(world: &World, address: &str, path: &str) -> Answer {
-    let source: std::net::SocketAddr = format!("{address}:40000").parse().unwrap();
+    let source: SocketAddr = format!("{address}:40000").parse().unwrap();
     let header = Builder::with_addresses(
         Version::Two | Command::Proxy,
         Protocol::Stream,
@@ -21,6 +22,34 @@ async fn as_client(world: &World, address: &str, path: &str) -> Answer {
     let mut client = Client::connect(world.address).await;
     client.send(header.build().unwrap()).await;
     client.get(path).await
+}
+
+#[tokio::test]
+async fn only_a_balancer_is_believed_who_the_client_is() {
+    let service = Upstream::start("one").await;
+    let mut setup = Setup::of(&[&service]);
+    setup.sources = vec!["127.0.0.9".parse().unwrap()];
+    let world = setup.start().await;
+    let addresses = (SocketAddr::from(([192, 0, 2, 7], 40_000)), world.address);
+    let header =
+        Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, addresses);
+    let header = header.build().unwrap();
+    let request = b"GET /items/1 HTTP/1.1\r\nHost: code.example.test\r\n\r\n".as_slice();
+
+    let mut stranger = Client::connect_from([127, 0, 0, 1], world.address).await;
+    stranger.send([&header, request].concat()).await;
+    assert!(stranger.closes().await);
+    let mut stranger = Client::connect_from([127, 0, 0, 1], world.address).await;
+    assert_eq!(stranger.get("/items/1").await.status, 200, "for itself it may ask");
+    let mut balancer = Client::connect_from([127, 0, 0, 9], world.address).await;
+    balancer.send([&header, request].concat()).await;
+    assert_eq!(balancer.answer().await.status, 200);
+    let clients: Vec<_> = service
+        .seen()
+        .iter()
+        .map(|seen| seen.headers["x-forwarded-for"].to_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(clients, ["127.0.0.1", "192.0.2.7"]);
 }
 
 #[tokio::test]
@@ -40,14 +69,18 @@ async fn a_redirect_says_where_and_for_how_long() {
     assert_eq!(answer.field("x-spillway-generation"), Some("2"));
 
     // A small body that came along is read away, and the connection goes on.
-    client.send("POST /items HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello").await;
+    client
+        .send("POST /items HTTP/1.1\r\nHost: code.example.test\r\nContent-Length: 5\r\n\r\nhello")
+        .await;
     assert_eq!(client.answer().await.status, 307);
     assert_eq!(client.get("/home/1").await.status, 200, "this route stays at home");
     assert_eq!(service.seen().len(), 2);
     assert_eq!(world.ended("item", 2).await.redirected, 1);
 
     // One that is still to come ends the connection, in order: the answer arrives first.
-    client.send("POST /items HTTP/1.1\r\nHost: h\r\nContent-Length: 900\r\n\r\nhello").await;
+    client
+        .send("POST /items HTTP/1.1\r\nHost: code.example.test\r\nContent-Length: 900\r\n\r\nhello")
+        .await;
     assert_eq!(client.answer().await.status, 307);
     assert!(client.closes().await);
     let lines = world.end().await;
@@ -64,19 +97,19 @@ async fn nothing_is_spilled_twice() {
     for mode in [SpillMode::Redirect, SpillMode::Proxy] {
         world.spill(1.0, mode);
         let mut client = world.client().await;
-        for host in ["cloud.example.test", "Cloud.Example.Test:8080"] {
-            client.send(format!("GET /items/1 HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
-            assert_eq!(client.answer().await.field("x-spillway-served-by"), Some("east"), "{host}");
-        }
         let mark = format!("{:016x}", world.rank("255.255.255.0").to_bits());
-        let marked = format!("GET /items/1 HTTP/1.1\r\nHost: h\r\nX-Spillway-Hop: {mark}\r\n\r\n");
+        let marked = format!(
+            "GET /items/1 HTTP/1.1\r\nHost: code.example.test\r\nX-Spillway-Hop: {mark}\r\n\r\n"
+        );
         client.send(marked).await;
         assert_eq!(client.answer().await.field("x-spillway-served-by"), Some("east"));
     }
     // A client that makes a mark up is spilled like any other.
     world.spill(1.0, SpillMode::Redirect);
     let mut client = world.client().await;
-    client.send("GET /items/1 HTTP/1.1\r\nHost: h\r\nX-Spillway-Hop: 1\r\n\r\n").await;
+    client
+        .send("GET /items/1 HTTP/1.1\r\nHost: code.example.test\r\nX-Spillway-Hop: 1\r\n\r\n")
+        .await;
     assert_eq!(client.answer().await.status, 307);
 }
 
@@ -113,14 +146,15 @@ async fn proxying_forwards_to_the_cloud_and_marks_the_hop() {
     (setup.share, setup.mode) = (1.0, SpillMode::Proxy);
     let mut world = setup.start().await;
     let mut client = world.client().await;
-    client.send("POST /any/x HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello").await;
+    let head = "POST /any/x HTTP/1.1\r\nHost: code.example.test:8080\r\nContent-Length: 5\r\n";
+    client.send(format!("{head}\r\nhello")).await;
     let answer = client.answer().await;
     assert_eq!((answer.status, answer.body.as_str()), (200, "cloud hello"));
     assert_eq!(answer.field("x-spillway-served-by"), Some("cloud"));
     let seen = cloud.seen().pop().unwrap();
     assert_eq!(seen.headers["x-spillway-hop"].len(), 16, "a mark that no client can make up");
     assert_eq!(seen.headers["host"], "code.example.test");
-    assert_eq!(seen.headers["x-forwarded-host"], "h");
+    assert_eq!(seen.headers["x-forwarded-host"], "code.example.test:8080");
     assert_eq!(world.ended("any", 1).await.proxied, 1);
 
     // The plan's mode gives way to what the route allows.
@@ -141,12 +175,14 @@ async fn without_the_cloud_what_can_be_is_served_at_home() {
         let answer = client.get("/items/1").await;
         assert_eq!((answer.status, answer.field("x-spillway-served-by")), (200, Some("east")));
         // Nothing of this was sent, so it can be sent elsewhere.
-        client.send("POST /items HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi").await;
+        client
+            .send("POST /items HTTP/1.1\r\nHost: code.example.test\r\nContent-Length: 2\r\n\r\nhi")
+            .await;
         assert_eq!(client.answer().await.body, "one hi");
     }
     let seen = service.seen().pop().unwrap();
     assert!(!seen.headers.contains_key("x-spillway-hop"));
-    assert_eq!(seen.headers["host"], "h");
+    assert_eq!(seen.headers["host"], "code.example.test");
     assert_eq!(world.ended("item", 3).await.served, 3);
     let lines = world.end().await;
     assert!(lines[0]["reason"].as_str().unwrap().contains("the cloud"), "{}", lines[0]);
@@ -172,7 +208,9 @@ async fn a_cloud_that_breaks_off_or_hangs_falls_back_for_gets_only() {
         let world = setup.start().await;
         let mut client = world.client().await;
         assert_eq!(client.get("/slow/1").await.body, "one ");
-        client.send("POST /slow/1 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi").await;
+        client
+            .send("POST /slow/1 HTTP/1.1\r\nHost: code.example.test\r\nContent-Length: 2\r\n\r\nhi")
+            .await;
         assert_eq!(client.answer().await.status, status);
         let slow = world.ended("slow", 2).await;
         assert_eq!((slow.served, slow.failed), (1, 1));

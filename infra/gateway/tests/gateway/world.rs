@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Method;
 use spillway_gateway::{GatewayError, Listeners, Options, serve};
 use spillway_model::config::{Config, ServiceInstance};
 use spillway_model::load::{Load, RouteLoad};
@@ -54,6 +56,7 @@ spill = ["proxy"]
 id = "home"
 path = "/home/{*rest}"
 group = "codes"
+deadline_ms = 1000
 spill = []
 
 [[knob]]
@@ -72,6 +75,8 @@ pub(crate) struct Setup {
     pub(crate) options: Options,
     pub(crate) share: f64,
     pub(crate) mode: SpillMode,
+    /// Where PROXY headers are believed from; by default, what the example says.
+    pub(crate) sources: Vec<IpAddr>,
 }
 
 /// A running one.
@@ -105,6 +110,7 @@ impl Setup {
             options,
             share: 0.0,
             mode: SpillMode::Redirect,
+            sources: Vec::new(),
         }
     }
 
@@ -127,6 +133,7 @@ impl Setup {
             groups: groups.clone(),
         };
         site.services = self.services.iter().map(service).collect();
+        site.balancer.sources = std::mem::take(&mut self.sources);
         let cloud = match self.cloud {
             Some(cloud) => cloud,
             None => nowhere().await,
@@ -207,6 +214,12 @@ impl World {
 
     pub(crate) async fn load(&self) -> Load {
         Caller::default().get(self.admin, "/v1/load", PATIENCE).await.unwrap()
+    }
+
+    pub(crate) async fn metrics(&self) -> String {
+        let call = Caller::default();
+        let page = call.call(Method::GET, self.admin, "/metrics", Bytes::new(), PATIENCE).await;
+        String::from_utf8(page.unwrap().body.to_vec()).unwrap()
     }
 
     /// Waits until the load report is as wanted.
