@@ -5,7 +5,7 @@
 //! short: one statement, or [`Shard::begin_exclusive`], which takes the write lock at its start and
 //! therefore never fails half way because another writer came first.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -68,6 +68,8 @@ pub struct Database {
 pub struct Shard {
     index: usize,
     kind: Kind,
+    /// Of a SQLite shard.
+    file: Option<PathBuf>,
     pool: AnyPool,
 }
 
@@ -132,10 +134,10 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(7310029157)";
 
 impl Shard {
     fn open(index: usize, url: &str, base: &Path, options: Options) -> Result<Self, StoreError> {
-        let Target { kind, url: full, folder } = url::target(url, base)?;
-        if let Some(path) = folder {
-            std::fs::create_dir_all(&path)
-                .map_err(|source| StoreError::Folder { path: path.clone(), source })?;
+        let Target { kind, url: full, file } = url::target(url, base)?;
+        if let Some(folder) = file.as_deref().and_then(Path::parent) {
+            std::fs::create_dir_all(folder)
+                .map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
         }
         let connect: AnyConnectOptions = full.parse().map_err(|e: sqlx::Error| {
             StoreError::BadDatabaseUrl { url: url::without_password(url), message: e.to_string() }
@@ -160,7 +162,7 @@ impl Shard {
                 })
             })
             .connect_lazy_with(connect);
-        Ok(Self { index, kind, pool })
+        Ok(Self { index, kind, file, pool })
     }
 
     /// Its place in the list, from 0.
@@ -181,10 +183,13 @@ impl Shard {
         &self.pool
     }
 
-    /// Says of an error on which shard it happened.
+    /// Says of an error on which shard it happened, and of a damaged file which it is.
     #[must_use]
     pub fn error(&self, source: sqlx::Error) -> StoreError {
-        StoreError::Database { shard: self.index, source }
+        match &self.file {
+            Some(path) if is_damage(&source) => StoreError::Damaged { path: path.clone(), source },
+            _ => StoreError::Database { shard: self.index, source },
+        }
     }
 
     /// Begins a transaction that no other such transaction on this shard runs beside, in whichever
@@ -220,8 +225,12 @@ impl Shard {
         let applied: Vec<String> =
             sqlx::query_scalar(APPLIED).fetch_all(&mut *tx).await.map_err(error)?;
         for migration in migrations.iter().filter(|m| missing(&applied, m)) {
-            let failed =
-                |source| StoreError::Migration { name: migration.name, shard: self.index, source };
+            let failed = |source| match self.error(source) {
+                StoreError::Database { shard, source } => {
+                    StoreError::Migration { name: migration.name, shard, source }
+                }
+                damaged => damaged,
+            };
             sqlx::raw_sql(migration.sql).execute(&mut *tx).await.map_err(failed)?;
             sqlx::query(APPLY).bind(migration.name).execute(&mut *tx).await.map_err(failed)?;
             tracing::info!(shard = self.index, migration = migration.name, "migration applied");
@@ -233,26 +242,37 @@ impl Shard {
 /// Sets a new connection up. The change to WAL is kept in the file, so for all but the first
 /// connection it is a read. SQLite refuses it without waiting while another connection does the
 /// same, hence the bounded retry.
+///
+/// The pool would hide a failure here and try again until its deadline. Whatever else is wrong with
+/// the file is therefore left for the first statement on the connection to meet, and to tell.
 async fn prepare_sqlite(connection: &mut AnyConnection, busy_ms: u128) -> Result<(), sqlx::Error> {
-    let set = format!("PRAGMA busy_timeout = {busy_ms}; PRAGMA synchronous = NORMAL;");
-    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *connection).await?;
+    let set = format!(
+        "PRAGMA busy_timeout = {busy_ms}; PRAGMA synchronous = NORMAL; PRAGMA journal_mode = WAL"
+    );
     let mut left = 100;
     loop {
-        match sqlx::raw_sql("PRAGMA journal_mode = WAL").execute(&mut *connection).await {
-            Err(e) if left > 0 && is_busy(&e) => {
+        match sqlx::raw_sql(AssertSqlSafe(set.clone())).execute(&mut *connection).await {
+            Err(e) if is_busy(&e) && left > 0 => {
                 left -= 1;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            outcome => return outcome.map(|_| ()),
+            Err(e) if is_busy(&e) => return Err(e),
+            Ok(_) | Err(_) => return Ok(()),
         }
     }
 }
 
-/// Whether SQLite reports `SQLITE_BUSY` (5) or one of its extended codes.
+/// Whether SQLite reports `SQLITE_BUSY`.
 fn is_busy(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(|e| e.code())
-        .and_then(|code| code.parse::<u32>().ok())
-        .is_some_and(|code| code & 0xff == 5)
+    sqlite_code(error) == Some(5)
+}
+
+/// Whether SQLite reports `SQLITE_CORRUPT` or `SQLITE_NOTADB`.
+fn is_damage(error: &sqlx::Error) -> bool {
+    matches!(sqlite_code(error), Some(11 | 26))
+}
+
+/// SQLite's primary result code: an extended one has it in its lowest byte.
+fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
+    Some(error.as_database_error()?.code()?.parse::<u32>().ok()? & 0xff)
 }

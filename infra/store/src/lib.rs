@@ -61,6 +61,17 @@ pub enum StoreError {
         #[source]
         source: sqlx::Error,
     },
+    /// A SQLite file that is damaged, or is no SQLite file.
+    #[error(
+        "{path} is damaged or is no SQLite database: stop what uses it, move it away with its -wal and -shm files, and put its backup in its place; without a backup leave none there, and an empty one is made"
+    )]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: sqlx::Error,
+    },
     /// A database did not do what it was asked.
     #[error("the database of shard {shard} failed")]
     Database {

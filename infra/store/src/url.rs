@@ -11,8 +11,8 @@ pub(crate) struct Target {
     pub(crate) kind: Kind,
     /// The URL in the form the driver takes.
     pub(crate) url: String,
-    /// Folder that must exist first.
-    pub(crate) folder: Option<PathBuf>,
+    /// The file, whose folder must exist first.
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// Understands `sqlite:FILE` (relative to `base`) and `postgres://…`.
@@ -22,7 +22,7 @@ pub(crate) fn target(url: &str, base: &Path) -> Result<Target, StoreError> {
         message: message.to_owned(),
     };
     if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Ok(Target { kind: Kind::Postgres, url: url.to_owned(), folder: None });
+        return Ok(Target { kind: Kind::Postgres, url: url.to_owned(), file: None });
     }
     let Some(file) = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")) else {
         return Err(bad("write sqlite:FILE or postgres://USER@HOST/DATABASE"));
@@ -39,7 +39,7 @@ pub(crate) fn target(url: &str, base: &Path) -> Result<Target, StoreError> {
     Ok(Target {
         kind: Kind::Sqlite,
         url: format!("sqlite://{}?mode=rwc", encode(text)),
-        folder: file.parent().map(Path::to_owned),
+        file: Some(file),
     })
 }
 
@@ -91,7 +91,7 @@ mod tests {
     fn a_sqlite_file_is_relative_to_its_configuration() {
         let found = target("sqlite:../var/a b.db", Path::new("/srv/conf")).unwrap();
         assert_eq!(found.url, "sqlite:///srv/var/a%20b.db?mode=rwc");
-        assert_eq!(found.folder.as_deref(), Some(Path::new("/srv/var")));
+        assert_eq!(found.file.as_deref(), Some(Path::new("/srv/var/a b.db")));
         let found = target("sqlite:///data/x.db", Path::new("/srv/conf")).unwrap();
         assert_eq!(found.url, "sqlite:///data/x.db?mode=rwc");
     }

@@ -204,3 +204,44 @@ async fn a_database_that_is_away_is_an_error_in_time() {
     }
     assert!(matches!(Database::open(&[], folder.path(), options), Err(StoreError::NoShards)));
 }
+
+/// A file that is none of ours, and one of ours with a hole in it: told at once, by name, and with
+/// what to do.
+#[tokio::test]
+async fn a_damaged_file_is_named_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.db");
+    let urls = ["sqlite:a.db".to_owned()];
+    // Waiting for the pool would take longer than this test may.
+    let options = Options { acquire_timeout: Duration::from_secs(600), ..Options::default() };
+    let told = async || {
+        let database = Database::open(&urls, folder.path(), options).unwrap();
+        let migrated = tokio::time::timeout(Duration::from_secs(20), database.migrate(MIGRATIONS));
+        let error = match migrated.await.expect("it takes too long") {
+            Err(e) => e,
+            Ok(()) => {
+                let shard = &database.shards()[0];
+                let read =
+                    sqlx::query("SELECT * FROM things WHERE name > ''").fetch_all(shard.pool());
+                shard.error(read.await.map(|rows| rows.len()).unwrap_err())
+            }
+        };
+        database.close().await;
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
+        error.to_string()
+    };
+    std::fs::write(&file, b"this is no database. ".repeat(1000)).unwrap();
+    let said = told().await;
+    assert!(said.contains(file.to_str().unwrap()) && said.contains("backup"), "{said}");
+
+    std::fs::remove_file(&file).unwrap();
+    let database = open(&urls, folder.path());
+    database.migrate(MIGRATIONS).await.unwrap();
+    database.close().await;
+    let length = usize::try_from(std::fs::metadata(&file).unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    // All but the first page, which says that it is a database.
+    bytes[4096..length].fill(0xaa);
+    std::fs::write(&file, bytes).unwrap();
+    told().await;
+}
