@@ -39,7 +39,7 @@ id = "east"
 vips = ["192.0.2.1", "192.0.2.2", "2001:db8::1"]
 uplink = { bits_per_sec = 1000000 }
 capacity = { weighted_qps = 1, p95_ms = 1 }
-balancer = { listen = "127.0.0.1:8080", admin = "127.0.0.1:2" }
+balancer = { listen = "[::]:8080", admin = "127.0.0.1:2" }
 gateway = [{ name = "g1", listen = "127.0.0.1:3", admin = "127.0.0.1:4" }]
 service = [{ name = "s1", listen = "127.0.0.1:5", admin = "127.0.0.1:6", groups = ["a"] }]
 
@@ -48,7 +48,7 @@ id = "west"
 vips = ["192.0.2.101"]
 uplink = { bits_per_sec = 1000000 }
 capacity = { weighted_qps = 1, p95_ms = 1 }
-balancer = { listen = "127.0.0.2:8080", admin = "127.0.0.1:12" }
+balancer = { listen = "192.0.2.101:8080", admin = "127.0.0.1:12" }
 gateway = [{ name = "g2", listen = "127.0.0.1:13", admin = "127.0.0.1:14" }]
 service = [{ name = "s2", listen = "127.0.0.1:15", admin = "127.0.0.1:16", groups = ["a"] }]
 

@@ -1,7 +1,8 @@
 //! The configuration: one TOML file per site set, the same for all parts.
 //!
 //! [`Config::parse`] either gives a configuration in which every reference resolves, or every
-//! [`Problem`] it found with line and column. Paths in the file are relative to the file.
+//! [`Problem`] it found with line and column. A [`Draft`] is the step before: what could be read of a
+//! file with mistakes. Paths in the file are relative to the file.
 
 mod check;
 mod edit;
@@ -19,7 +20,7 @@ use crate::plan::{SpillMode, Tier};
 use crate::rank::{Salt, Share};
 
 pub use edit::{EditError, edited};
-pub use read::{Problem, Problems};
+pub use read::{Draft, Problem, Problems};
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -346,7 +347,7 @@ impl Config {
     /// # Errors
     /// All problems found, in the order of their place in the text.
     pub fn parse(text: &str, base: &Path) -> Result<Self, Problems> {
-        read::read(text, base)
+        Draft::read(text, base).finish()
     }
 
     /// A path of the file made absolute or relative to the working directory.

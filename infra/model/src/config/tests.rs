@@ -30,10 +30,10 @@ fn every_mistake_is_reported_with_its_place() {
         .replace("id = \"notices-cached\"", "id = \"Notices!\"");
     let found = problems(&text).join("\n");
     for expected in [
-        "7:8: invalid type: string \"http\", expected u16",
-        "integer `-5`, expected u64",
+        "7:8: invalid type: string \"http\", expected a whole number from 0 to 65535",
+        "integer `-5`, expected a whole number, 0 or more",
         "unknown field `wieghted_qps`",
-        "floating point `1.5`, expected u64",
+        "floating point `1.5`, expected a whole number, 0 or more",
         "`Notices!` is not a name",
     ] {
         assert!(found.contains(expected), "{expected}\nnot in\n{found}");
@@ -50,7 +50,7 @@ fn what_fits_nothing_else_is_reported_together() {
         .replace("p95_ms = 400", "p95_ms = nan");
     let found = problems(&text);
     assert_eq!(found.len(), 5, "{found:#?}");
-    assert!(found[0].starts_with("6:12: must differ"), "{found:#?}");
+    assert!(found[0].starts_with("6:12: `code.example.test` must differ"), "{found:#?}");
     assert!(found[3].contains("9311 is taken by site.0.gateway.0.admin"), "{found:#?}");
 }
 
@@ -63,7 +63,9 @@ fn a_syntax_error_is_reported_alone() {
 #[test]
 fn a_missing_table_and_an_empty_file() {
     let found = problems("");
-    assert!(found[0].contains("missing field `service`"), "{found:#?}");
+    let tables = ["agent", "cloud", "dns", "plan", "route", "service", "site", "store"];
+    let expected: Vec<_> = tables.iter().map(|t| format!("1:1: missing field `{t}`")).collect();
+    assert_eq!(found, expected);
     let start = EXAMPLE.find("[store]").unwrap();
     let end = EXAMPLE.find("# One private data centre").unwrap();
     let found = problems(&format!("{}{}", &EXAMPLE[..start], &EXAMPLE[end..]));
@@ -136,5 +138,270 @@ fn gateways_believe_the_balancer_and_nobody_else() {
     ] {
         let found = problems(&EXAMPLE.replace(from, to)).join("\n");
         assert!(found.contains("sources = [\"IP\"]"), "{found}");
+    }
+}
+
+/// Mistakes at one line: text to find and to put there, and what is said of it.
+fn told(cases: &[(&str, &str, &str)]) {
+    for (from, to, expected) in cases {
+        assert_eq!(EXAMPLE.matches(from).count(), 1, "{from}");
+        let found = problems(&EXAMPLE.replace(from, to));
+        let line = EXAMPLE[..EXAMPLE.find(from).unwrap()].matches('\n').count() + 1;
+        assert_eq!(found.len(), 1, "{to}: {found:#?}");
+        assert!(found[0].starts_with(&format!("{line}:")), "line {line}: {found:#?}");
+        assert!(found[0].contains(expected), "{expected}: {found:#?}");
+    }
+}
+
+#[test]
+fn routes_that_the_gateway_would_refuse_are_found() {
+    let path = "path = \"/v1/users/{user}/qr\"";
+    told(&[
+        (path, "path = \"v1/qr\"", "`v1/qr` cannot be routed: a path starts with `/`"),
+        (path, "path = \"/v1/{user/qr\"", "as {name}, in one pair of braces"),
+        (path, "path = \"/v1/{}/qr\"", "as {name}, in one pair of braces"),
+        (path, "path = \"/v1/{a}{b}\"", "one {parameter}"),
+        (path, "path = \"/v1/{*rest}/qr\"", "{*rest} stands at the end only"),
+        (path, "path = \"/v1/qr?x=1\"", "no query"),
+        (path, "path = \"/v1/users/{user}/code\"", "is route `code` already"),
+        (path, "path = \"/v1/users/{id}/code\"", "from `/v1/users/{user}/code` of route `code`"),
+        ("id = \"qr\"", "id = \"code\"", "route `code` stands twice"),
+        (
+            "method = \"POST\"\npath = \"/v1/scans\"",
+            "method = \"\"\npath = \"/v1/scans\"",
+            "`` is no method",
+        ),
+    ]);
+    let other = "\n[[route]]\nid = \"other\"\nhost = \"b.test:80\"\npath = \"/v1/notices\"\ngroup = \"codes\"\n";
+    let found = problems(&format!("{EXAMPLE}{other}"));
+    assert!(found[0].contains("`b.test:80` is not a host name"), "{found:#?}");
+    let good = format!("{EXAMPLE}{}", other.replace(":80", ""));
+    assert!(Config::parse(&good, Path::new(".")).is_ok(), "a host of its own hides nothing");
+}
+
+#[test]
+fn doors_that_clients_would_not_find_open_are_found() {
+    told(&[
+        (
+            "listen = \"127.0.1.1:8080\"",
+            "listen = \"127.0.1.1:8081\"",
+            "`127.0.1.1:8081` is not on port 8080",
+        ),
+        (
+            "listen = \"127.0.2.1:8080\"",
+            "listen = \"127.0.2.1:80\"",
+            "`127.0.2.1:80` is not on port 8080",
+        ),
+        (
+            "vips = [\"127.0.1.1\"]",
+            "vips = [\"127.0.1.1\", \"127.0.1.2\"]",
+            "takes nothing for `127.0.1.2`",
+        ),
+        (
+            "slb_addresses = [\"127.0.2.1\"]",
+            "slb_addresses = [\"127.0.2.1\", \"127.0.1.1\"]",
+            "`127.0.1.1` is a VIP of site `east`",
+        ),
+        (
+            "slb_addresses = [\"127.0.2.1\"]",
+            "slb_addresses = [\"127.0.2.1\", \"0.0.0.0\"]",
+            "cannot connect to `0.0.0.0`",
+        ),
+        (
+            "listen = \"127.0.2.1:8080\"",
+            "listen = \"127.0.2.9:8080\"",
+            "`127.0.2.9` is none of cloud.slb_addresses",
+        ),
+        ("listen = \"127.0.0.1:9100\"", "listen = \"9100\"", "`9100` is not an address and a port"),
+        (
+            "vips = [\"127.0.1.1\"]",
+            "vips = [\"127.0.1.1\", \"east\"]",
+            "`east` is not an IP address",
+        ),
+    ]);
+    let anywhere = EXAMPLE
+        .replace("listen = \"127.0.1.1:8080\"", "listen = \"[::]:8080\"")
+        .replace("listen = \"127.0.2.1:8080\"", "listen = \"0.0.0.0:8080\"");
+    assert!(Config::parse(&anywhere, Path::new(".")).is_ok());
+}
+
+#[test]
+fn stores_that_no_driver_would_open_are_found_without_their_passwords() {
+    let (shards, cache) = ("\"sqlite:one-code.db\"", "cache = \"process\"");
+    told(&[
+        (shards, "\"sqlite:\"", "`sqlite:` is not the path of a file"),
+        (shards, "\"mysql://a:b@h/d\"", "`mysql://a:…@h/d` is of no known kind: write sqlite:FILE"),
+        (shards, "\"postgres:///codes\"", "`postgres:///codes` names no host"),
+        (shards, "\"postgres://u:pw@h\"", "`postgres://u:…@h` names no database"),
+        (shards, "\"postgres://h:x/d\"", "has no port"),
+        (shards, "\"sqlite:a.db\", \"sqlite:a.db\"", "`sqlite:a.db` stands twice"),
+        (
+            cache,
+            "cache = \"redis://\"",
+            "`redis://` names no host: write \"process\" or redis://HOST:PORT",
+        ),
+        (cache, "cache = \"redis:/h:1\"", "`redis:/h:1` is of no known kind"),
+        (cache, "cache = \"redis://h:70000\"", "has no port"),
+        (cache, "cache = \"redis://h:1/x\"", "no number for its database"),
+    ]);
+    for good in
+        ["postgres://u:p@[::1]:5432/d", "postgres:///d?host=/run/postgresql", "postgresql://h/d"]
+    {
+        let text = EXAMPLE.replace("sqlite:one-code.db", good);
+        assert!(Config::parse(&text, Path::new(".")).is_ok(), "{good}");
+    }
+    for good in ["redis://h", "redis://:p@[::1]:6379/0", "redis://127.0.0.1:6379"] {
+        let text = EXAMPLE.replace("\"process\"", &format!("\"{good}\""));
+        assert!(Config::parse(&text, Path::new(".")).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn what_does_not_read_hides_nothing_and_brings_up_nothing() {
+    let text = EXAMPLE
+        // Nothing depends on what should have stood there.
+        .replace("port = 8080 ", "port = \"http\" ")
+        .replace("listen = \"127.0.1.1:8080\"", "listen = 8080")
+        .replace("groups = [\"codes\", \"scans\", \"venues\", \"notices\"]   #", "groups = 5 #")
+        .replace("sheds = [\"register\", \"history\"", "sheds = [\"Register!\", \"past\"")
+        .replace("[site.capacity]", "\"a.b\" = 1\n[site.capacity]")
+        .replace("p95_ms = 400 ", "p95_ms = 0 ")
+        .replace("lease_secs = 30", "lease_secs = 1")
+        .replace("# lease_secs", "lease_secs");
+    let found = problems(&text);
+    let says = [
+        "string \"http\"",
+        "1 is too small",
+        "unknown field `a.b`",
+        "0 must be a number above 0",
+        "integer `8080`",
+        "integer `5`, expected a list",
+        "`Register!` is not a name",
+        "there is no route `past`",
+    ];
+    assert_eq!(found.len(), says.len(), "{found:#?}");
+    for (problem, said) in found.iter().zip(says) {
+        assert!(problem.contains(said), "{said}: {found:#?}");
+    }
+}
+
+#[test]
+fn a_key_that_stands_twice_hides_nothing() {
+    let text = EXAMPLE.replace("port = 8080 ", "port = 0\nport = 8080 ");
+    let found = problems(&text);
+    assert!(found[0].starts_with("7:8: clients cannot ask for port 0"), "{found:#?}");
+    assert!(found[1].starts_with("8:1: this key stands twice"), "{found:#?}");
+}
+
+#[test]
+fn very_many_mistakes_end_with_a_word_of_it() {
+    let route = "[[route]]\nid = \"x\"\npath = 1\nweight = true\ngroup = 2\n";
+    let found = problems(&format!("{EXAMPLE}{}", route.repeat(50)));
+    assert_eq!(found.len(), 101);
+    assert!(found[100].contains("there are more mistakes"), "{}", found[100]);
+}
+
+/// The key of a line of the example, if it is of the form `key = value`.
+fn key_of(line: &str) -> Option<&str> {
+    line.split_once(" = ").map(|(key, _)| key).filter(|key| !key.starts_with('#'))
+}
+
+/// A line `key = value` of the example made wrong in one of four ways; None when the line has none.
+fn broken(line: &str, way: usize) -> Option<String> {
+    let (key, value) = (key_of(line)?, line.split_once(" = ")?.1);
+    // Each is found by a rule of its own, whatever else is broken.
+    let rules = [
+        ("port", "70_000"),
+        ("host", "\"HOST\""),
+        ("slb_host", "\"a..b\""),
+        ("bits_per_sec", "1"),
+        ("queue_bytes", "9_000_000_000"),
+        ("weighted_qps", "nan"),
+        ("p95_ms", "-1"),
+        ("ttl_secs", "0"),
+        ("share_step_down", "0.0"),
+        ("tier", "0"),
+        ("weight", "0"),
+        ("path", "\"no-slash\""),
+        ("method", "\"get\""),
+        ("zone_files", "[]"),
+        ("vips", "[]"),
+        ("slb_addresses", "[]"),
+        ("shards", "[\"mysql://h/d\"]"),
+        ("cache", "\"redis://\""),
+        ("environments_max", "1_000_000"),
+        ("name", "\"../up\""),
+        ("sheds", "[\"no-such-route\"]"),
+        ("group", "\"no-such-group\""),
+        ("releases", "1.5"),
+        ("salt", "\"short\""),
+        ("spill", "[\"teleport\"]"),
+    ];
+    let wrong_type = if value.starts_with('"') { "12.5" } else { "\"text\"" };
+    match way {
+        0 => Some(format!("{key} = {wrong_type}")),
+        1 => Some(format!("{line}\n{key}_x = 1")),
+        2 => Some(format!("{key}_x = 1")),
+        _ => rules.iter().find(|(k, _)| *k == key).map(|(_, bad)| format!("{key} = {bad}")),
+    }
+}
+
+/// Breaks lines of the example; returns the text, the lines that are wrong in it, and those at which
+/// what is missing then is told.
+fn break_lines(at: &std::collections::BTreeMap<usize, usize>) -> (String, Vec<usize>, Vec<usize>) {
+    let (mut text, mut line, mut wrong, mut also) = (String::new(), 1, Vec::new(), Vec::new());
+    let mut header = 1;
+    // Whether these are wrong cannot be known while a name that they could mean does not read.
+    let lines: Vec<_> = EXAMPLE.lines().collect();
+    let unread = at.iter().any(|(i, way)| {
+        matches!((key_of(lines[*i]), way), (Some("id" | "groups"), 0 | 2) | (Some("spill"), 0 | 3))
+    });
+    let hidden = |i: usize, way: usize| {
+        way == 3 && unread && matches!(key_of(lines[i]), Some("sheds" | "group"))
+    };
+    for (i, original) in EXAMPLE.lines().enumerate() {
+        if original.starts_with('[') {
+            header = line;
+        }
+        let made = at
+            .get(&i)
+            .filter(|way| !hidden(i, **way))
+            .and_then(|way| Some((way, broken(original, *way)?)));
+        let new = match made {
+            Some((way, new)) => {
+                wrong.push(if *way == 1 { line + 1 } else { line });
+                if *way == 2 {
+                    also.push(header);
+                }
+                new
+            }
+            None => original.to_owned(),
+        };
+        line += new.matches('\n').count() + 1;
+        text.push_str(&new);
+        text.push('\n');
+    }
+    (text, wrong, also)
+}
+
+proptest::proptest! {
+    #[test]
+    fn every_place_that_is_broken_is_told_and_no_other(
+        at in proptest::collection::btree_map(0..EXAMPLE.lines().count(), 0_usize..4, 1..40)
+    ) {
+        let (text, wrong, also) = break_lines(&at);
+        let Err(found) = Config::parse(&text, Path::new(".")) else {
+            proptest::prop_assert!(wrong.is_empty());
+            return Ok(());
+        };
+        let lines: Vec<_> = found.0.iter().map(|problem| problem.line).collect();
+        proptest::prop_assert!(lines.is_sorted());
+        for line in &wrong {
+            proptest::prop_assert!(lines.contains(line), "line {line} of\n{text}\n{found}");
+        }
+        for line in lines {
+            let known = wrong.contains(&line) || also.contains(&line);
+            proptest::prop_assert!(known, "line {line} of\n{text}\n{found}");
+        }
     }
 }

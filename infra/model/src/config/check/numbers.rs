@@ -1,0 +1,66 @@
+//! Numbers within reason: none so large that arithmetic with it overflows, none so small that a part
+//! would do nothing or nothing else.
+
+use super::super::Config;
+use super::Faults;
+
+const DAY_SECS: u64 = 86_400;
+
+pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
+    let agent = &config.agent;
+    let mut between = |path: String, value: u64, least: u64, most: u64| {
+        if value < least {
+            faults.at(path, format!("{value} is too small: at least {least}"));
+        } else if value > most {
+            faults.at(path, format!("{value} is too large: at most {most}"));
+        }
+    };
+    between("plan.lease_secs".into(), config.plan.lease_secs, 3, DAY_SECS);
+    between("dns.ttl_secs".into(), u64::from(config.dns.ttl_secs), 1, DAY_SECS);
+    between("agent.tick_ms".into(), agent.tick_ms, 100, 60_000);
+    between("agent.tier_rise_secs".into(), agent.tier_rise_secs, 1, DAY_SECS);
+    between("agent.tier_dwell_secs".into(), agent.tier_dwell_secs, 1, DAY_SECS);
+    between("agent.share_dwell_secs".into(), agent.share_dwell_secs, 1, DAY_SECS);
+    between("agent.journal_hours".into(), agent.journal_hours, 1, 24 * 366);
+    for (i, site) in config.sites.iter().enumerate() {
+        let uplink = &site.uplink;
+        let most = 10_000_000_000_000;
+        between(format!("site.{i}.uplink.bits_per_sec"), uplink.bits_per_sec, 8_000, most);
+        between(format!("site.{i}.uplink.queue_bytes"), uplink.queue_bytes, 16 * 1024, 1 << 32);
+    }
+    for (i, route) in config.routes.iter().enumerate() {
+        between(format!("route.{i}.deadline_ms"), route.deadline_ms, 1, DAY_SECS * 1000);
+        between(format!("route.{i}.body_bytes_max"), route.body_bytes_max, 0, 1 << 40);
+        between(format!("route.{i}.response_bytes"), route.response_bytes, 0, 1 << 40);
+    }
+    if let Some(local) = &config.cloud.local {
+        between("cloud.local.cold_start_ms".into(), local.cold_start_ms, 0, 600_000);
+        // None at all is a cloud that refuses everything, which a rehearsal may want.
+        between("cloud.local.environments_max".into(), local.environments_max, 0, 100_000);
+        between("cloud.local.burst_per_10s".into(), local.burst_per_10s, 0, 100_000);
+        between("cloud.local.idle_secs".into(), local.idle_secs, 1, DAY_SECS);
+    }
+
+    for (key, target) in [
+        ("uplink_target", agent.uplink_target),
+        ("compute_target", agent.compute_target),
+        ("share_step_down", agent.share_step_down),
+    ] {
+        if target.get() <= 0.0 {
+            let message = format!("{} must be above 0 and at most 1", target.get());
+            faults.at(format!("agent.{key}"), message);
+        }
+    }
+    let mut positive = |path: String, value: f64| {
+        if !(value.is_finite() && value > 0.0) {
+            faults.at(path, format!("{value} must be a number above 0"));
+        }
+    };
+    for (i, site) in config.sites.iter().enumerate() {
+        positive(format!("site.{i}.capacity.weighted_qps"), site.capacity.weighted_qps);
+        positive(format!("site.{i}.capacity.p95_ms"), site.capacity.p95_ms);
+    }
+    for (i, route) in config.routes.iter().enumerate() {
+        positive(format!("route.{i}.weight"), route.weight);
+    }
+}
