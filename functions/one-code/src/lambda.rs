@@ -8,14 +8,11 @@ use std::path::PathBuf;
 
 use spillway_model::config::Function;
 use spillway_part::{Shutdown, StartError, clock, start};
-use spillway_store::{Cache, Database, Options, StoreError};
 use std::sync::Arc;
 use tower::ServiceExt as _;
 
-use crate::api::{UnknownGroup, router};
-use crate::app::{AppState, Parts};
 use crate::plan_on_use::PlanOnUse;
-use crate::secret::{Secret, SecretError};
+use crate::set_up::{Service, SetUpError, Setting};
 
 /// What the function is told by its environment.
 #[derive(Debug, Clone)]
@@ -37,15 +34,9 @@ pub enum LambdaError {
     /// The configuration or the key of plans.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// A route group that there is not.
+    /// What the service is made of.
     #[error(transparent)]
-    Group(#[from] UnknownGroup),
-    /// The data or the cache.
-    #[error("cannot open the store")]
-    Store(#[from] StoreError),
-    /// The service's key.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
+    SetUp(#[from] SetUpError),
     /// The Runtime API.
     #[error("the Runtime API failed")]
     Runtime(#[source] lambda_http::Error),
@@ -77,27 +68,19 @@ impl Environment {
 pub async fn run(environment: Environment) -> Result<(), LambdaError> {
     let config = start::load_config(&environment.config)?;
     let function = function(&config.cloud.functions, &environment.function)?;
-    let options = Options { max_connections: 1, ..Options::default() };
     let plan_on_use = Arc::new(PlanOnUse::new(&config)?);
     plan_on_use.look(clock::instant());
-    let app = AppState::new(Parts {
-        database: Database::open(
-            &config.store.shards,
-            &config.path(&config.plan.state_dir),
-            options,
-        )?,
-        cache: Cache::open(&config.store.cache)?,
+    let setting = Setting {
+        groups: &function.groups,
+        secret: environment.secret.as_deref(),
+        max_connections: 1,
         plans: plan_on_use.plans(),
-        secret: Secret::load(environment.secret.as_deref(), &config)?,
-        clock: Arc::new(clock::now),
         served_by: Some("cloud"),
         shutdown: Shutdown::new(),
-    });
-    let router = router(&function.groups, &app)?;
-    tokio::spawn(async move {
-        // A failure shows again, and is answered, at the first request that needs the data.
-        let _ = app.database().await;
-    });
+    };
+    let service = Service::new(&config, setting)?;
+    let router = service.router.clone();
+    tokio::spawn(async move { service.prepare(0).await });
     let service = tower::service_fn(move |request: lambda_http::Request| {
         let (plan_on_use, router) = (plan_on_use.clone(), router.clone());
         async move {

@@ -30,9 +30,11 @@ mod qr;
 mod scans;
 mod schema;
 mod secret;
+mod set_up;
 mod venues;
 
 pub use api::{GROUPS, UnknownGroup, router};
 pub use app::{AppState, Clock, Parts};
 pub use schema::{SEED_MAX, seed};
 pub use secret::{Secret, SecretError};
+pub use set_up::SetUpError;

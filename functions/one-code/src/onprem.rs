@@ -4,35 +4,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::{Router, middleware};
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use axum::middleware;
 use spillway_model::Config;
 use spillway_model::config::{ServiceInstance, Site};
 use spillway_model::load::Part;
 use spillway_part::admin::Identity;
-use spillway_part::{Admin, Shutdown, StartError, clock, follow, start};
-use spillway_store::{Cache, Database, Options, StoreError};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
+use spillway_part::serve::{self, Limits};
+use spillway_part::{Admin, Shutdown, StartError, follow, start};
 
-use crate::api::{UnknownGroup, router};
-use crate::app::{AppState, Parts};
 use crate::meter::{self, Meter};
-use crate::schema;
-use crate::secret::{Secret, SecretError};
+use crate::set_up::{Service, SetUpError, Setting};
 
-/// Most connections open at once; more wait in the listener's queue. They come from a few gateways.
-const CONNECTIONS_MAX: usize = 4096;
-/// How long a connection may be without a whole request head. Longer than gateways keep idle ones,
-/// so that none is closed here while a request is on its way.
-const IDLE: Duration = Duration::from_secs(120);
 /// How long the data may take to be given up.
 const CLOSE: Duration = Duration::from_secs(1);
-/// Pause after a connection could not be accepted, for want of descriptors as a rule.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What an instance is given besides the configuration.
 #[derive(Debug, Clone, Default)]
@@ -49,15 +33,12 @@ pub enum RunError {
     /// The configuration, an address, or the key of plans.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// A route group that there is not.
+    /// What the service is made of.
     #[error(transparent)]
-    Group(#[from] UnknownGroup),
-    /// The data or the cache.
-    #[error("cannot open the store")]
-    Store(#[from] StoreError),
-    /// The service's key.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
+    SetUp(#[from] SetUpError),
+    /// The listener.
+    #[error("the listener failed")]
+    Listener(#[source] io::Error),
     /// The admin listener.
     #[error("the admin listener failed")]
     Admin(#[source] io::Error),
@@ -76,42 +57,39 @@ pub async fn run(
     environment: Environment,
     shutdown: Shutdown,
 ) -> Result<(), RunError> {
-    let (site, service) = instance(&config, name)?;
-    let listener = start::listen_tcp(service.listen, &format!("service {name}")).await?;
+    let (site, instance) = instance(&config, name)?;
+    let listener = start::listen_tcp(instance.listen, &format!("service {name}")).await?;
     let admin_listener =
-        start::listen_tcp(service.admin, &format!("service {name}'s admin")).await?;
+        start::listen_tcp(instance.admin, &format!("service {name}'s admin")).await?;
     let plans = follow::follow(&config, name, &shutdown)?;
-    let options = Options { max_connections: 8, ..Options::default() };
-    let app = AppState::new(Parts {
-        database: Database::open(
-            &config.store.shards,
-            &config.path(&config.plan.state_dir),
-            options,
-        )?,
-        cache: Cache::open(&config.store.cache)?,
+    let setting = Setting {
+        groups: &instance.groups,
+        secret: environment.secret.as_deref(),
+        max_connections: 8,
         plans: plans.clone(),
-        secret: Secret::load(environment.secret.as_deref(), &config)?,
-        clock: Arc::new(clock::now),
         served_by: None,
         shutdown: shutdown.clone(),
-    });
+    };
+    let service = Service::new(&config, setting)?;
+    service.prepare(environment.seed).await;
     let meter = Arc::new(Meter::new(&config.routes));
-    let router = router(&service.groups, &app)?
-        .layer(middleware::from_fn_with_state(meter.clone(), meter::count));
-    prepare(&app, environment.seed).await;
+    let router = service.router.layer(middleware::from_fn_with_state(meter.clone(), meter::count));
 
     let identity = Identity::new(Part::Service, name, Some(site.id.clone()));
     let admin = Admin::new(identity, plans, move |load| load.routes = meter.read());
     let serving_admin = tokio::spawn(admin.serve(admin_listener, shutdown.clone()));
-    tracing::info!(name, listen = %service.listen, groups = service.groups.join(","), "service ready");
-    serve(listener, router, &shutdown).await;
+    tracing::info!(name, listen = %instance.listen, groups = instance.groups.join(","), "service ready");
+    let served = serve::http(listener, router, Limits::default(), shutdown.clone()).await;
+    // Usually it is cancelled already; if the listener is broken, the rest must end all the same.
+    shutdown.cancel();
     // A connection that is still held is cut off by the end of the process.
-    let _ = tokio::time::timeout(CLOSE, app.close()).await;
-    match tokio::time::timeout(start::DRAIN, serving_admin).await {
-        Ok(Ok(Err(e))) => Err(RunError::Admin(e)),
-        // It ended well, or somebody still holds a connection to it, which ends with the process.
-        _ => Ok(()),
-    }
+    let _ = tokio::time::timeout(CLOSE, service.app.close()).await;
+    let served_admin = match serving_admin.await {
+        Ok(served) => served,
+        Err(panicked) => Err(panicked.into()),
+    };
+    served.map_err(RunError::Listener)?;
+    served_admin.map_err(RunError::Admin)
 }
 
 fn instance<'a>(
@@ -123,77 +101,4 @@ fn instance<'a>(
         let known: Vec<&str> = all().map(|(_, service)| service.name.as_str()).collect();
         StartError::NoSuchPart { kind: "service", name: name.to_owned(), known: known.join(", ") }
     })
-}
-
-async fn prepare(app: &AppState, users: u32) {
-    let prepared = match app.database().await {
-        Ok(database) if users > 0 => schema::seed(database, users, clock::now()).await,
-        Ok(_) => Ok(0),
-        Err(e) => Err(e),
-    };
-    match prepared {
-        Ok(0) => {}
-        Ok(users) => tracing::info!(users, "demo users made"),
-        Err(e) => {
-            tracing::warn!(
-                error = &e as &dyn std::error::Error,
-                "the database is not ready; starting without it"
-            );
-        }
-    }
-}
-
-/// Serves `router` on `listener` until `shutdown`, then lets what is under way finish within
-/// [`start::DRAIN`].
-pub async fn serve(listener: TcpListener, router: Router, shutdown: &Shutdown) {
-    let (connections, places) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
-    loop {
-        let accepted = async {
-            // The semaphore is never closed.
-            let place = places.clone().acquire_owned().await.ok();
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
-            accepted = accepted => accepted,
-            () = shutdown.cancelled() => break,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let served = connection(stream, router.clone(), shutdown.clone());
-                connections.spawn(async move {
-                    served.await;
-                    drop(place);
-                });
-            }
-            Err(e) => {
-                tracing::warn!(error = %e, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
-    }
-    drop(listener);
-    connections.close();
-    if tokio::time::timeout(start::DRAIN, connections.wait()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "not all requests ended in time");
-    }
-}
-
-async fn connection(stream: TcpStream, router: Router, shutdown: Shutdown) {
-    // Answers are written whole; waiting to fill a segment only delays them.
-    let _ = stream.set_nodelay(true);
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(e) = ended {
-        tracing::debug!(error = %e, "a connection broke");
-    }
 }

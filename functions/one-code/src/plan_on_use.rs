@@ -1,8 +1,13 @@
 //! Following the plan where a process is frozen between requests: it is asked for on use.
 //!
-//! A request that finds the last look more than a second old starts a new one beside it and does not
-//! wait: it is served by the plan at hand. Only the first request waits a moment, so that a new
-//! environment does not begin a degraded time with a picture.
+//! A request that finds the last look more than a second old starts a new one. It waits for it only
+//! if the plan at hand has not been confirmed for [`CONFIRMED_AGE`], as in the first request of a new
+//! environment or of one that was frozen, and then for at most [`WAIT`]; else it is served by the
+//! plan at hand while the look goes on beside it.
+//!
+//! So an answer follows a plan that was the agent's at most five seconds before, whenever the agent
+//! answers within 50 ms. An agent that does not costs one request in five seconds that wait, and the
+//! answers follow the last plan heard of.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,22 +21,33 @@ use spillway_model::{Config, Plan, SignedPlan};
 use spillway_part::client::Client;
 use spillway_part::follow::{Publisher, trusted_key};
 use spillway_part::{Plans, StartError};
-use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// How old the last look may be.
 const LOOK_AGE: Duration = Duration::from_secs(1);
-/// How long a look may take.
+/// How long a look may take. One that a freeze interrupted ends by it too.
 const DEADLINE: Duration = Duration::from_millis(200);
-/// How long the first request waits for the first look.
-const FIRST_WAIT: Duration = Duration::from_millis(20);
+/// How long ago the plan at hand may have been confirmed before a request waits for a look.
+const CONFIRMED_AGE: Duration = Duration::from_secs(5);
+/// How long it then waits.
+const WAIT: Duration = Duration::from_millis(50);
 
 /// The plan, looked at on use.
 #[derive(Debug)]
 pub struct PlanOnUse {
     source: Arc<Source>,
-    last_look: Mutex<Option<Instant>>,
-    asked_before: AtomicBool,
-    looked: watch::Receiver<bool>,
+    looks: Mutex<Looks>,
+    wait: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Looks {
+    /// When the latest look began.
+    began: Option<Instant>,
+    /// The latest look, until a request waits for it.
+    latest: Option<JoinHandle<()>>,
+    /// When a request last waited.
+    waited: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -41,8 +57,8 @@ struct Source {
     client: Client,
     publisher: Publisher,
     plans: Plans,
-    under_way: AtomicBool,
-    looked: watch::Sender<bool>,
+    /// When the last look began that the agent answered. Not when it ended: a freeze may lie between.
+    confirmed: Mutex<Option<Instant>>,
     reachable: AtomicBool,
 }
 
@@ -55,23 +71,22 @@ impl PlanOnUse {
         let key = trusted_key(config)?;
         let sites = config.sites.iter().map(|site| site.id.clone());
         let (publisher, plans) = Publisher::new(Plan::initial(sites, config.dns.ttl_secs));
-        let (looked, watching) = watch::channel(false);
         let source = Source {
             agent: config.agent.listen,
             key,
             client: Client::default(),
             publisher,
             plans,
-            under_way: AtomicBool::new(false),
-            looked,
+            confirmed: Mutex::default(),
             reachable: AtomicBool::new(true),
         };
-        Ok(Self {
-            source: Arc::new(source),
-            last_look: Mutex::default(),
-            asked_before: AtomicBool::new(false),
-            looked: watching,
-        })
+        Ok(Self { source: Arc::new(source), looks: Mutex::default(), wait: WAIT })
+    }
+
+    /// The same, waiting `wait` where a request waits.
+    #[must_use]
+    pub fn waiting(self, wait: Duration) -> Self {
+        Self { wait, ..self }
     }
 
     /// The plan in force.
@@ -80,40 +95,52 @@ impl PlanOnUse {
         self.source.plans.clone()
     }
 
-    /// To be called at the start of each request, and once before the first.
+    /// Looks if it is time, without waiting: to be called before there is a request.
     pub fn look(&self, now: Instant) {
-        {
-            let mut last = self.last_look.lock().unwrap_or_else(PoisonError::into_inner);
-            if last.is_some_and(|last| now.saturating_duration_since(last) < LOOK_AGE) {
-                return;
-            }
-            *last = Some(now);
-        }
-        // One look at a time; a look that a freeze interrupted ends by its deadline.
-        if !self.source.under_way.swap(true, Relaxed) {
-            let source = self.source.clone();
-            tokio::spawn(async move { source.look().await });
+        self.start_look(&mut locked(&self.looks), now);
+    }
+
+    /// Looks if it is time, and waits for it if the plan at hand is too old: to be called at the
+    /// start of each request.
+    pub async fn before_request(&self, now: Instant) {
+        if let Some(look) = self.look_to_wait_for(now) {
+            // Whether it came back in time or not, the request is served; the look goes on.
+            let _ = tokio::time::timeout(self.wait, look).await;
         }
     }
 
-    /// Looks if it is time, and gives the very first look a moment to come back.
-    pub async fn before_request(&self, now: Instant) {
-        self.look(now);
-        if !self.asked_before.swap(true, Relaxed) {
-            let mut looked = self.looked.clone();
-            // Whether it came back in time or not, the request is served.
-            let _ = tokio::time::timeout(FIRST_WAIT, looked.wait_for(|looked| *looked)).await;
+    fn look_to_wait_for(&self, now: Instant) -> Option<JoinHandle<()>> {
+        let recent = |at: Option<Instant>| {
+            at.is_some_and(|at| now.saturating_duration_since(at) <= CONFIRMED_AGE)
+        };
+        let mut looks = locked(&self.looks);
+        self.start_look(&mut looks, now);
+        // A wait in vain is not repeated at once.
+        if recent(*locked(&self.source.confirmed)) || recent(looks.waited) {
+            return None;
+        }
+        looks.waited = Some(now);
+        looks.latest.take()
+    }
+
+    fn start_look(&self, looks: &mut Looks, now: Instant) {
+        let last = looks.began.map(|began| now.saturating_duration_since(began));
+        if last.is_none_or(|age| age >= LOOK_AGE) {
+            looks.began = Some(now);
+            let source = self.source.clone();
+            looks.latest = Some(tokio::spawn(async move { source.look(now).await }));
         }
     }
 }
 
 impl Source {
-    async fn look(&self) {
-        let outcome = self.fetch().await;
-        self.under_way.store(false, Relaxed);
-        self.looked.send_replace(true);
-        match outcome {
-            Ok(()) => self.reachable.store(true, Relaxed),
+    async fn look(&self, began: Instant) {
+        match self.fetch().await {
+            Ok(()) => {
+                let mut confirmed = locked(&self.confirmed);
+                *confirmed = (*confirmed).max(Some(began));
+                self.reachable.store(true, Relaxed);
+            }
             Err(reason) => {
                 if self.reachable.swap(false, Relaxed) {
                     let generation = self.plans.load().generation;
@@ -141,10 +168,18 @@ impl Source {
         let signed: SignedPlan = serde_json::from_slice(&answer.body).map_err(|e| e.to_string())?;
         let plan = signed.verify(&self.key).map_err(|e| e.to_string())?;
         let offered = plan.generation;
-        if self.publisher.publish(plan) || offered == held {
-            Ok(())
-        } else {
-            Err(format!("the agent offers generation {offered}, which is older than {held}"))
+        self.publisher.publish(plan);
+        // Read again: a look that a freeze interrupted may have brought one meanwhile.
+        let held = self.plans.load().generation;
+        if offered < held {
+            return Err(format!(
+                "the agent offers generation {offered}, which is older than {held}"
+            ));
         }
+        Ok(())
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

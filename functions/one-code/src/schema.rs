@@ -16,6 +16,27 @@ pub const SEED_MAX: u32 = 100_000;
 /// Users of one statement.
 const CHUNK: usize = 500;
 
+/// Whether any user was registered before `at`.
+///
+/// # Errors
+/// When a shard cannot be reached.
+pub(crate) async fn has_user_before(
+    database: &Database,
+    at: UnixMillis,
+) -> Result<bool, StoreError> {
+    for shard in database.shards() {
+        let user = sqlx::query(include_str!("../sql/user_before.sql"))
+            .bind(i64::try_from(at.0).unwrap_or(i64::MAX))
+            .fetch_optional(shard.pool())
+            .await
+            .map_err(|e| shard.error(e))?;
+        if user.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Fills shards without a user with the demo users `u000001` to `count` (at most [`SEED_MAX`]) that
 /// live there, each with twenty past scans at the venues `v001` to `v100`. Any number of processes
 /// may do so at once; one does. Returns how many users were made.

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use spillway_model::Config;
+use spillway_part::files;
 
 /// How a user stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +50,8 @@ impl fmt::Debug for Secret {
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// The key file cannot be read or made.
-    #[error("cannot read or make the key file {path}")]
+    /// The key file cannot be read or made, or is not its owner's alone.
+    #[error("cannot use the key file {path}")]
     File {
         /// Which.
         path: PathBuf,
@@ -96,34 +97,35 @@ impl Secret {
         }
     }
 
-    /// The key in a file, which is made when missing. Several processes may do so at once: all get
-    /// the same key.
+    /// The key in a file, and whether this call made it, as it does when it is missing. Several
+    /// processes may do so at once: all get the same key.
     ///
     /// # Errors
-    /// When the file can neither be read nor made, or holds no key.
-    pub fn from_file(path: &Path) -> Result<Self, SecretError> {
+    /// When the file can neither be read nor made, holds no key, or others than its owner have rights
+    /// to it.
+    pub fn from_file(path: &Path) -> Result<(Self, bool), SecretError> {
         let failed = |source| SecretError::File { path: path.to_owned(), source };
-        let line = match std::fs::read_to_string(path) {
+        let (line, made) = match files::read_secret(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let mut key = [0; 32];
                 getrandom::fill(&mut key).map_err(SecretError::NoEntropy)?;
-                make_once(path, &STANDARD.encode(key)).map_err(failed)?;
-                std::fs::read_to_string(path).map_err(failed)?
+                let made = make_once(path, &STANDARD.encode(key)).map_err(failed)?;
+                (files::read_secret(path).map_err(failed)?, made)
             }
-            read => read.map_err(failed)?,
+            read => (read.map_err(failed)?, false),
         };
-        Self::parse(&line, &path.display().to_string())
+        Ok((Self::parse(&line, &path.display().to_string())?, made))
     }
 
-    /// The key that a process is given in `variable` (`ONE_CODE_SECRET`), or else the one in the
-    /// state folder, `one-code.key`.
+    /// The key that a process is given in `variable` (`ONE_CODE_SECRET`), or else the one in
+    /// [`key_file`], and whether this call made it.
     ///
     /// # Errors
     /// As [`Secret::parse`] and [`Secret::from_file`].
-    pub fn load(variable: Option<&str>, config: &Config) -> Result<Self, SecretError> {
+    pub fn load(variable: Option<&str>, config: &Config) -> Result<(Self, bool), SecretError> {
         match variable {
-            Some(line) => Self::parse(line, "ONE_CODE_SECRET"),
-            None => Self::from_file(&config.state_path("one-code.key")),
+            Some(line) => Ok((Self::parse(line, "ONE_CODE_SECRET")?, false)),
+            None => Self::from_file(&key_file(config)),
         }
     }
 
@@ -171,9 +173,14 @@ impl Secret {
     }
 }
 
+/// Where the key is kept: `one-code.key` in the state folder.
+pub(crate) fn key_file(config: &Config) -> PathBuf {
+    config.state_path("one-code.key")
+}
+
 /// Writes a file that is not there yet, readable by its owner only; whoever comes second leaves the
-/// first one's. A reader never sees half of it.
-fn make_once(path: &Path, line: &str) -> io::Result<()> {
+/// first one's, and is told by `false`. A reader never sees half of it.
+fn make_once(path: &Path, line: &str) -> io::Result<bool> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     std::fs::create_dir_all(folder)?;
@@ -186,8 +193,9 @@ fn make_once(path: &Path, line: &str) -> io::Result<()> {
     let linked = std::fs::hard_link(&beside, path);
     let removed = std::fs::remove_file(&beside);
     match linked {
-        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(e),
-        _ => removed,
+        Ok(()) => removed.map(|()| true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => removed.map(|()| false),
+        Err(e) => Err(e),
     }
 }
 
@@ -243,15 +251,30 @@ mod tests {
     fn all_processes_find_the_same_key() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/one-code.key");
-        let users: Vec<String> = std::thread::scope(|scope| {
-            let starting: Vec<_> = (0..8)
-                .map(|_| scope.spawn(|| Secret::from_file(&path).unwrap().user("x")))
-                .collect();
+        let found: Vec<(String, bool)> = std::thread::scope(|scope| {
+            let find = || {
+                let (secret, made) = Secret::from_file(&path).unwrap();
+                (secret.user("x"), made)
+            };
+            let starting: Vec<_> = (0..8).map(|_| scope.spawn(find)).collect();
             starting.into_iter().map(|one| one.join().unwrap()).collect()
         });
-        assert!(users.iter().all(|user| *user == users[0]), "{users:?}");
+        assert!(found.iter().all(|(user, _)| *user == found[0].0), "{found:?}");
+        assert_eq!(found.iter().filter(|(_, made)| *made).count(), 1, "{found:?}");
         std::fs::write(&path, "short").unwrap();
         let error = Secret::from_file(&path).unwrap_err().to_string();
         assert!(error.contains("openssl rand"), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one-code.key");
+        assert!(Secret::from_file(&path).unwrap().1);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let error = Secret::from_file(&path).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(source.contains(&format!("chmod 600 {}", path.display())), "{source}");
     }
 }

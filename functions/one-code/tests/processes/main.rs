@@ -5,7 +5,12 @@
 mod function;
 mod site;
 
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering::SeqCst;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +21,8 @@ use spillway_one_code::onprem::{self, Environment};
 use spillway_one_code::plan_on_use::PlanOnUse;
 use spillway_part::client::Client;
 use spillway_part::{Shutdown, clock};
+use spillway_store::Database;
+use spillway_test_support::Process;
 
 use site::{Site, key};
 
@@ -129,16 +136,132 @@ async fn a_plan_is_looked_at_on_use() {
     until("the last plan", async || plans.load().generation == 5).await;
 }
 
-/// An agent that is away, or takes connections and never answers, holds no request up.
+/// A process that was frozen asks before it answers, and so does a new one.
 #[tokio::test]
-async fn no_request_waits_for_an_agent_that_does_not_answer() {
+async fn after_a_freeze_the_first_answer_follows_the_new_plan() {
+    let site = Site::new();
+    site.agent.offer(3, &[], &key());
+    site.start_agent().await;
+    let plan = PlanOnUse::new(&site.config).unwrap().waiting(SOON);
+    let (plans, began) = (plan.plans(), clock::instant());
+    let at = |millis| began + Duration::from_millis(millis);
+    plan.before_request(at(0)).await;
+    assert_eq!(plans.load().generation, 3);
+
+    site.agent.offer(4, &["qr-text"], &key());
+    plan.before_request(at(5001)).await;
+    assert_eq!(plans.load().generation, 4);
+    // What was asked before a freeze and came after it says nothing about now.
+    site.agent.offer(5, &[], &key());
+    plan.look(at(10_000));
+    until("the look is back", async || plans.load().generation == 5).await;
+    site.agent.offer(6, &[], &key());
+    plan.before_request(at(60_000)).await;
+    assert_eq!(plans.load().generation, 6);
+}
+
+/// An agent that is away, or takes connections and never answers, holds a request up rarely, and
+/// briefly.
+#[tokio::test]
+async fn an_agent_that_does_not_answer_is_waited_for_once_in_five_seconds() {
     let site = Site::new();
     let _silent = tokio::net::TcpListener::bind(site.config.agent.listen).await.unwrap();
-    let (plan, began) = (PlanOnUse::new(&site.config).unwrap(), clock::instant());
+    let plan = PlanOnUse::new(&site.config).unwrap().waiting(Duration::from_millis(1));
+    let (began, mut waits) = (clock::instant(), 0);
     for second in 0..100 {
-        plan.before_request(began + Duration::from_secs(second)).await;
+        let mut request = std::pin::pin!(plan.before_request(began + Duration::from_secs(second)));
+        let at_once = std::future::poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx).is_ready()));
+        if !at_once.await {
+            waits += 1;
+            request.await;
+        }
     }
-    let took = clock::instant() - began;
-    assert!(took < Duration::from_secs(1), "a hundred requests were held up for {took:?}");
+    assert_eq!(waits, 17, "every sixth of the hundred requests waits");
     assert_eq!(plan.plans().load().generation, 0);
+}
+
+/// The real program, on-prem.
+fn program(site: &Site) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_one-code"));
+    command.arg("--config").arg(&site.config_file).args(["--name", "east-one-code"]);
+    command
+}
+
+/// Starts the program, waits until its log holds `says`, and stops it.
+async fn run_until(site: &Site, log: &Path, says: &str) {
+    let mut command = program(site);
+    command.stderr(File::create(log).unwrap());
+    let mut process = Process::adopt(command);
+    let read = || std::fs::read_to_string(log).unwrap();
+    until(says, async || {
+        read().contains("service ready") || process.wait(Duration::ZERO).is_some()
+    })
+    .await;
+    assert!(read().contains(says), "the log does not say `{says}`:\n{}", read());
+    let stopped = tokio::task::spawn_blocking(move || process.stop());
+    assert!(stopped.await.unwrap().is_some_and(|status| status.success()));
+}
+
+#[tokio::test]
+async fn a_lost_key_is_told_and_what_it_means() {
+    const LOST: &str = "codes shown until now are invalid";
+    let site = Site::new();
+    let state = site.config.state_path("");
+    let (key, log) = (state.join("one-code.key"), state.join("log"));
+    run_until(&site, &log, "service ready").await;
+    assert!(!std::fs::read_to_string(&log).unwrap().contains(LOST), "a first start loses nothing");
+    let database =
+        Database::open(&site.config.store.shards, &state, spillway_store::Options::default())
+            .unwrap();
+    spillway_one_code::seed(&database, 1, clock::now()).await.unwrap();
+    database.close().await;
+
+    std::fs::remove_file(&key).unwrap();
+    run_until(&site, &log, LOST).await;
+    run_until(&site, &log, "service ready").await;
+    assert!(!std::fs::read_to_string(&log).unwrap().contains(LOST), "it is lost once");
+
+    std::fs::set_permissions(&key, Permissions::from_mode(0o640)).unwrap();
+    let output = program(&site).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("run `chmod 600 {}`", key.display())), "{said}");
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_told_at_once_and_by_name() {
+    let site = Site::new();
+    let state = site.config.state_path("");
+    std::fs::write(state.join("one-code.db"), "no database at all ".repeat(500)).unwrap();
+    let file = state.join("one-code.db").display().to_string();
+    run_until(&site, &state.join("log"), &format!("{file} is damaged")).await;
+}
+
+/// However standard error fails, the program ends and serves as it would otherwise.
+#[tokio::test]
+async fn a_standard_error_that_takes_nothing_changes_nothing() {
+    let site = Site::new();
+    let (reader, unread) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let mut wrong = Command::new(env!("CARGO_BIN_EXE_one-code"));
+    for stderr in [Stdio::from(unread.try_clone().unwrap()), full().into()] {
+        assert_eq!(wrong.arg("--nmae").stderr(stderr).status().unwrap().code(), Some(64));
+    }
+    let mut closed = Command::new("sh");
+    let closed = closed.args(["-c", "exec \"$0\" --nmae 2>&-", env!("CARGO_BIN_EXE_one-code")]);
+    assert_eq!(closed.status().unwrap().code(), Some(64));
+
+    let (client, admin) = (Client::default(), site.config.sites[0].services[0].admin);
+    for stderr in [Stdio::from(unread), full().into()] {
+        let mut command = program(&site);
+        command.stderr(stderr);
+        let mut process = Process::adopt(command);
+        until("it serves", async || {
+            client.call(Method::GET, admin, "/healthz", Bytes::new(), SOON).await.is_ok()
+        })
+        .await;
+        let stopped = tokio::task::spawn_blocking(move || process.stop());
+        assert!(stopped.await.unwrap().is_some_and(|status| status.success()));
+    }
 }
