@@ -1,0 +1,85 @@
+# What an EC2 gateway may: fetch its packages and configuration, read the service's secrets, write its log.
+
+resource "aws_iam_role" "gateway" {
+  count = local.gateways_on ? 1 : 0
+
+  name = "${var.name}-gateway"
+  tags = merge(local.tags, { Name = "${var.name}-gateway" })
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = "ec2.amazonaws.com" }
+      Action    = "sts:AssumeRole"
+    }]
+  })
+}
+
+resource "aws_iam_role_policy" "gateway" {
+  count = local.gateways_on ? 1 : 0
+
+  name = "gateway"
+  role = aws_iam_role.gateway[0].id
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "Packages"
+        Effect   = "Allow"
+        Action   = "s3:GetObject"
+        Resource = [for key in concat(var.gateways.packages, [var.gateways.config]) : "${aws_s3_bucket.artifacts.arn}/${key}"]
+      },
+      {
+        Sid      = "Secrets"
+        Effect   = "Allow"
+        Action   = "secretsmanager:GetSecretValue"
+        Resource = [for secret in aws_secretsmanager_secret.this : secret.arn]
+      },
+      {
+        Sid      = "Key"
+        Effect   = "Allow"
+        Action   = "kms:Decrypt"
+        Resource = aws_kms_key.this.arn
+        Condition = { StringEquals = { "kms:ViaService" = [
+          for service in ["s3", "secretsmanager"] : "${service}.${local.region}.amazonaws.com"
+        ] } }
+      },
+      {
+        Sid      = "Log"
+        Effect   = "Allow"
+        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        Resource = "${aws_cloudwatch_log_group.gateways[0].arn}:*"
+      },
+    ]
+  })
+}
+
+# A shell by Session Manager instead of SSH: no port, no key, and every session in the account's trail.
+resource "aws_iam_role_policy_attachment" "gateway" {
+  for_each = setunion(
+    local.gateways_on ? var.gateways.more_policy_arns : [],
+    try(var.gateways.session_manager, false) ? ["arn:${local.partition}:iam::aws:policy/AmazonSSMManagedInstanceCore"] : [],
+  )
+
+  role       = aws_iam_role.gateway[0].name
+  policy_arn = each.value
+}
+
+resource "aws_iam_instance_profile" "gateway" {
+  count = local.gateways_on ? 1 : 0
+
+  name = "${var.name}-gateway"
+  role = aws_iam_role.gateway[0].name
+  tags = local.tags
+}
+
+resource "aws_cloudwatch_log_group" "gateways" {
+  count = local.gateways_on ? 1 : 0
+
+  name              = "/spillway/${var.name}/gateways"
+  retention_in_days = var.logs.retention_days
+  kms_key_id        = aws_kms_key.this.arn
+  tags              = local.tags
+}

@@ -1,0 +1,21 @@
+data "aws_caller_identity" "current" {}
+data "aws_partition" "current" {}
+data "aws_region" "current" {}
+
+locals {
+  account   = data.aws_caller_identity.current.account_id
+  partition = data.aws_partition.current.partition
+  region    = data.aws_region.current.name
+
+  tags = merge(var.tags, { "spillway:site-set" = var.name })
+
+  # The agent's policy is limited by this tag: what does not carry it, it can neither change nor end.
+  agent_tags = merge(local.tags, { "spillway:agent" = "true" })
+
+  gateways_on = var.gateways != null
+  cache_on    = var.cache != null
+  database_on = var.database != null
+
+  database_port = 5432
+  cache_port    = 6379
+}

@@ -1,0 +1,102 @@
+output "network" {
+  description = "For `link` (routes, attachments) and whatever else joins the VPC."
+  value = {
+    vpc_id                  = aws_vpc.this.id
+    cidr_block              = aws_vpc.this.cidr_block
+    ipv6_cidr_block         = var.network.ipv6 ? aws_vpc.this.ipv6_cidr_block : null
+    private_subnet_ids      = [for key in sort(keys(local.subnets)) : aws_subnet.private[key].id]
+    public_subnet_ids       = [for key in sort(keys(local.subnets)) : aws_subnet.public[key].id]
+    private_route_table_ids = [for key in sort(keys(local.subnets)) : aws_route_table.private[key].id]
+  }
+}
+
+output "load_balancer" {
+  description = "The application load balancer; `rule_arns` by route group, `addresses` the fixed ones, if any."
+  value = {
+    arn               = aws_lb.this.arn
+    arn_suffix        = aws_lb.this.arn_suffix
+    dns_name          = aws_lb.this.dns_name
+    zone_id           = aws_lb.this.zone_id
+    listener_arn      = aws_lb_listener.https.arn
+    security_group_id = aws_security_group.this["load_balancer"].id
+    addresses         = [for key in sort(keys(aws_eip.fixed)) : aws_eip.fixed[key].public_ip]
+    rule_arns = merge([for key, function in var.functions :
+      { for group in function.groups : group => aws_lb_listener_rule.function[key].arn }
+    ]...)
+  }
+}
+
+output "target_groups" {
+  description = "Of each function, and of the EC2 gateways (null without them)."
+  value = {
+    functions = { for key, group in aws_lb_target_group.function : key => { arn = group.arn, arn_suffix = group.arn_suffix } }
+    gateways  = one([for group in aws_lb_target_group.gateways : { arn = group.arn, arn_suffix = group.arn_suffix }])
+  }
+}
+
+output "functions" {
+  description = "By the names of the configuration; `name` is Lambda's."
+  value = { for key, function in aws_lambda_function.this : key => {
+    name             = function.function_name
+    arn              = function.arn
+    alias_name       = aws_lambda_alias.live[key].name
+    alias_arn        = aws_lambda_alias.live[key].arn
+    log_group_name   = aws_cloudwatch_log_group.function[key].name
+    role_arn         = aws_iam_role.function[key].arn
+    dead_letters_arn = aws_sqs_queue.dead_letters[key].arn
+  } }
+}
+
+output "gateways" {
+  description = "The EC2 gateways, or null."
+  value = one([for group in aws_autoscaling_group.gateways : {
+    asg_name           = group.name
+    asg_arn            = group.arn
+    launch_template_id = aws_launch_template.gateway[0].id
+    security_group_id  = aws_security_group.this["gateways"].id
+    role_arn           = aws_iam_role.gateway[0].arn
+    log_group_name     = aws_cloudwatch_log_group.gateways[0].name
+  }])
+}
+
+output "cache" {
+  description = "The replication group, or null."
+  value = one([for cache in aws_elasticache_replication_group.this : {
+    replication_group_id = cache.replication_group_id
+    primary_endpoint     = cache.primary_endpoint_address
+    port                 = local.cache_port
+  }])
+}
+
+output "database" {
+  description = "The Aurora cluster, or null. `instance_class` is what the agent makes further readers of."
+  value = one([for cluster in aws_rds_cluster.this : {
+    cluster_id      = cluster.cluster_identifier
+    endpoint        = cluster.endpoint
+    reader_endpoint = cluster.reader_endpoint
+    port            = local.database_port
+    instance_class  = var.database.instance_class
+  }])
+}
+
+output "keys" {
+  description = "The key that what the site set keeps is encrypted with."
+  value       = { kms_key_arn = aws_kms_key.this.arn }
+}
+
+output "storage" {
+  description = "Names of the buckets."
+  value = {
+    artifacts_bucket = aws_s3_bucket.artifacts.bucket
+    logs_bucket      = aws_s3_bucket.logs.bucket
+  }
+}
+
+output "secrets" {
+  description = "Where secrets are to be put: the service's key, the store's addresses with passwords; and the database's own administrator."
+  value = {
+    service_arn        = aws_secretsmanager_secret.this["service"].arn
+    store_arn          = aws_secretsmanager_secret.this["store"].arn
+    database_admin_arn = one(flatten([for cluster in aws_rds_cluster.this : cluster.master_user_secret[*].secret_arn]))
+  }
+}

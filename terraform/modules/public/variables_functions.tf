@@ -1,0 +1,96 @@
+variable "functions" {
+  description = <<-EOT
+    The Lambda functions by name, as in the configuration's `[[cloud.function]]`. Requests whose path matches one of a
+    function's patterns are divided between it and the EC2 gateways by the weights of its rule, which begin at all and
+    nothing and are the agent's from then on. A monolith is one function with all groups and the pattern "/*". Where
+    patterns of two functions overlap, give the more specific one the smaller `priority`.
+  EOT
+  type = map(object({
+    groups               = list(string)
+    path_patterns        = list(string)
+    memory_mb            = optional(number, 256)
+    timeout_secs         = optional(number, 10)
+    reserved_concurrency = optional(number)
+    env                  = optional(map(string), {})
+    architecture         = optional(string, "arm64")
+    priority             = optional(number)
+  }))
+  nullable = false
+
+  validation {
+    condition     = length(var.functions) > 0
+    error_message = "Write at least one function: a monolith is one with all groups and path_patterns = [\"/*\"]."
+  }
+  validation {
+    condition     = alltrue([for key in keys(var.functions) : can(regex("^[a-z]([a-z0-9-]*[a-z0-9])?$", key)) && length("${var.name}-${key}") <= 32])
+    error_message = "Write function names in lower case with hyphens, so short that `name`, a hyphen and the function's name are 32 characters at most."
+  }
+  validation {
+    condition     = length(setintersection(keys(var.functions), ["gateway", "alb", "nlb", "nlb-80", "nlb-443"])) == 0
+    error_message = "Call no function \"gateway\", \"alb\", \"nlb\", \"nlb-80\" or \"nlb-443\": the module's own target groups and balancers have these names."
+  }
+  validation {
+    condition     = length(flatten(values(var.functions)[*].groups)) == length(toset(flatten(values(var.functions)[*].groups))) && alltrue([for f in values(var.functions) : length(f.groups) > 0])
+    error_message = "Write every route group into the `groups` of exactly one function, and at least one group into each."
+  }
+  validation {
+    condition = alltrue([for f in values(var.functions) :
+      length(f.path_patterns) >= 1 && length(f.path_patterns) <= 5 && alltrue([for pattern in f.path_patterns : can(regex("^/[A-Za-z0-9_.$/~\"'@:+&*?-]{0,127}$", pattern))])
+    ])
+    error_message = "Write one to five `path_patterns` a function (a rule takes no more), each beginning with a slash, as in \"/v1/users*\"."
+  }
+  validation {
+    condition     = alltrue([for f in values(var.functions) : f.memory_mb >= 128 && f.memory_mb <= 10240 && f.timeout_secs >= 1 && f.timeout_secs <= 900])
+    error_message = "Write `memory_mb` from 128 to 10240 and `timeout_secs` from 1 to 900."
+  }
+  validation {
+    condition     = alltrue([for f in values(var.functions) : f.reserved_concurrency == null || try(f.reserved_concurrency >= 1 && f.reserved_concurrency <= 100000, false)])
+    error_message = "Write `reserved_concurrency` as 1 or more, or leave it out to share the account's; 0 would refuse every request."
+  }
+  validation {
+    condition     = alltrue([for f in values(var.functions) : contains(["arm64", "x86_64"], f.architecture)])
+    error_message = "Write `architecture` as \"arm64\" or \"x86_64\"."
+  }
+  validation {
+    condition = alltrue(flatten([for f in values(var.functions) : [
+      for key in keys(f.env) : can(regex("^[A-Za-z][A-Za-z0-9_]+$", key)) && !startswith(key, "AWS_") && !startswith(key, "LAMBDA_") && !strcontains(key, "SECRET")
+    ]]))
+    error_message = "Write `env` names as letters, digits and underscores; not AWS_… or LAMBDA_…, which Lambda sets, and nothing secret: that belongs into Secrets Manager."
+  }
+  validation {
+    condition     = alltrue([for f in values(var.functions) : f.priority == null || try(f.priority >= 1 && f.priority <= 50000 && floor(f.priority) == f.priority, false)])
+    error_message = "Write `priority` as a whole number from 1 to 50000, the smallest first, or leave it out."
+  }
+}
+
+variable "logs" {
+  description = "How many days log groups keep what functions, gateways and the firewall write."
+  type        = object({ retention_days = optional(number, 365) })
+  default     = {}
+  nullable    = false
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653], var.logs.retention_days)
+    error_message = "Write `logs.retention_days` as a number of days that CloudWatch Logs knows: 7, 14, 30, 90, 180, 365, 400, 731 …"
+  }
+}
+
+variable "storage" {
+  description = "The buckets: how many superseded versions of an artifact are kept, how many days logs are, and whether `destroy` may empty them."
+  type = object({
+    artifact_versions_kept = optional(number, 10)
+    log_days               = optional(number, 90)
+    force_destroy          = optional(bool, false)
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = var.storage.artifact_versions_kept >= 1 && var.storage.artifact_versions_kept <= 100
+    error_message = "Write `storage.artifact_versions_kept` from 1 to 100."
+  }
+  validation {
+    condition     = var.storage.log_days >= 31
+    error_message = "Write `storage.log_days` as 31 or more: after 30 days logs move to cheaper storage."
+  }
+}
