@@ -139,9 +139,23 @@ impl Admin {
     /// # Errors
     /// When the listener is broken.
     pub async fn serve(self, listener: TcpListener, shutdown: Shutdown) -> std::io::Result<()> {
-        let app = self.router(&shutdown);
+        self.serve_until(listener, &shutdown, shutdown.clone()).await
+    }
+
+    /// Serves the routes until `ended`, for a part that others must see draining from `shutdown` until
+    /// then.
+    ///
+    /// # Errors
+    /// When the listener is broken.
+    pub async fn serve_until(
+        self,
+        listener: TcpListener,
+        shutdown: &Shutdown,
+        ended: Shutdown,
+    ) -> std::io::Result<()> {
+        let app = self.router(shutdown);
         let limits = Limits { connections_max: CONNECTIONS_MAX, ..Limits::default() };
-        serve::http(listener, app, limits, shutdown).await
+        serve::http(listener, app, limits, ended).await
     }
 }
 
