@@ -101,11 +101,14 @@ impl Acceptor {
         };
         // Without it only latency is worse.
         let _ = client.set_nodelay(true);
-        let ended = relay(&mut client, &mut gateway, &self.line, number, &self.options).await;
+        let ended = tokio::select! {
+            ended = relay(&mut client, &mut gateway, &self.line, number, &self.options) => ended,
+            () = lease.cut() => Err(Broken::Down),
+        };
         match ended {
             Ok(()) | Err(Broken::Idle) => {}
             // Whoever is still there must not take what it has for the whole.
-            Err(Broken::Client(_) | Broken::Gateway(_) | Broken::Uplink(_)) => {
+            Err(Broken::Client(_) | Broken::Gateway(_) | Broken::Uplink(_) | Broken::Down) => {
                 reset(&client);
                 reset(&gateway);
             }

@@ -27,6 +27,8 @@ pub(crate) enum Broken {
     Gateway(#[source] io::Error),
     #[error("the uplink gave it up")]
     Uplink(#[from] GivenUp),
+    #[error("its gateway is down")]
+    Down,
     #[error("nothing moved within the deadline")]
     Idle,
 }

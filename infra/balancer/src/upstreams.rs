@@ -11,6 +11,10 @@
 //! A gateway is up until a check says otherwise. Only gateways that are up get new connections;
 //! when none is, the others do (fail open): a balancer that is wrong about all of them would
 //! otherwise be the outage.
+//!
+//! A gateway that is down keeps its connections through two more failed checks. Then they are ended, if
+//! another gateway is up: their clients' next attempts go there. A gateway that drains says so, and
+//! keeps them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,9 +22,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use spillway_model::config::Instance;
 use spillway_model::load::UpstreamLoad;
+use spillway_part::Shutdown;
 
 /// Failed checks in a row after which an upstream is down.
 const FALL: u32 = 2;
+/// Failed checks in a row after which its connections are ended.
+const CUT: u32 = 4;
 
 /// What a health check found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +55,8 @@ struct Member {
     failed_checks: u32,
     active: u64,
     failures: u64,
+    /// Ends the connections that it has now.
+    cut: Shutdown,
 }
 
 impl Member {
@@ -84,6 +93,7 @@ pub(crate) struct Lease {
     upstreams: Arc<Upstreams>,
     index: usize,
     address: SocketAddr,
+    cut: Shutdown,
 }
 
 impl Lease {
@@ -93,6 +103,11 @@ impl Lease {
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns when the connection is to be ended, because its upstream is down.
+    pub(crate) async fn cut(&self) {
+        self.cut.cancelled().await;
     }
 
     /// The connect failed: the upstream gets no more connections until a check passes.
@@ -119,6 +134,7 @@ impl Upstreams {
             failed_checks: 0,
             active: 0,
             failures: 0,
+            cut: Shutdown::new(),
         };
         let members = gateways.iter().map(member).collect();
         Self { state: Mutex::new(State { members, next: 0 }) }
@@ -140,13 +156,17 @@ impl Upstreams {
             .filter(|index| !tried.contains(index))
             .min_by_key(|&index| (members[index].health, members[index].active))?;
         *next = index + 1;
-        members[index].active += 1;
-        Some(Lease { upstreams: self.clone(), index, address: members[index].address })
+        let member = &mut members[index];
+        member.active += 1;
+        let cut = member.cut.clone();
+        Some(Lease { upstreams: self.clone(), index, address: member.address, cut })
     }
 
     /// Takes in what a check of the upstream at `index` found.
     pub(crate) fn checked(&self, index: usize, check: Check) {
-        let member = &mut self.lock().members[index];
+        let mut state = self.lock();
+        let elsewhere = state.members.iter().any(|member| member.health == Health::Up);
+        let member = &mut state.members[index];
         match check {
             Check::Pass => {
                 member.failed_checks = 0;
@@ -160,6 +180,12 @@ impl Upstreams {
                 member.failed_checks = member.failed_checks.saturating_add(1);
                 if member.failed_checks >= FALL {
                     member.becomes(Health::Down);
+                }
+                // By now it is not up itself.
+                if member.failed_checks >= CUT && elsewhere && member.active > 0 {
+                    let (gateway, connections) = (member.name.as_str(), member.active);
+                    tracing::warn!(gateway, connections, "its connections are ended");
+                    std::mem::take(&mut member.cut).cancel();
                 }
             }
         }

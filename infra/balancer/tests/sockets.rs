@@ -105,6 +105,37 @@ async fn an_upstream_that_does_not_answer_its_check_goes_down_and_with_all_down_
 }
 
 #[tokio::test]
+async fn connections_of_a_gateway_that_is_down_are_ended_where_another_is_up() {
+    let (mut one, mut two) = (Gateway::start("gw-1").await, Gateway::start("gw-2").await);
+    let balancer = Balancer::start(&[&one, &two], UNSHAPED, quick()).await;
+    let (mut first, gateway) = balancer.client().await;
+    let (mut second, _) = balancer.client().await;
+    let (down, other) = if gateway == "gw-1" { (&mut one, "gw-2") } else { (&mut two, "gw-1") };
+    down.answers(Health::Draining);
+    down.checked_again(8).await;
+    first.echo(b"it drains, and may take its time").await;
+    down.answers(Health::Failing);
+    let error = first.stream.read_u8().await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(balancer.client().await.1, other);
+    balancer.load_where(|load| load.upstreams[&gateway].active == 0).await;
+    second.echo(b"unharmed").await;
+}
+
+#[tokio::test]
+async fn connections_of_a_gateway_that_is_down_stay_where_none_is_up() {
+    let mut gateway = Gateway::start("gw-1").await;
+    let balancer = Balancer::start(&[&gateway], UNSHAPED, quick()).await;
+    let (mut client, _) = balancer.client().await;
+    gateway.answers(Health::Failing);
+    gateway.checked_again(8).await;
+    assert!(!balancer.load().await.upstreams["gw-1"].healthy);
+    client.echo(b"better than nothing").await;
+    let (mut late, _) = balancer.client().await;
+    late.echo(b"so is this").await;
+}
+
+#[tokio::test]
 async fn with_no_upstream_to_reach_the_client_is_reset() {
     let mut gateway = Gateway::start("gw-1").await;
     let balancer = Balancer::start(&[&gateway], UNSHAPED, quick()).await;

@@ -126,13 +126,17 @@ pub async fn serve(
     let identity = Identity::new(Part::Gateway, name, Some(site.id.clone()));
     let reported = gateway.clone();
     let admin = Admin::new(identity, plans, move |load| reported.fill(load));
-    let admin = admin.serve(listeners.admin, shutdown.clone());
+    // A balancer must see that this gateway drains, or it would take it for dead and end the
+    // connections on which requests are under way.
+    let drained = Shutdown::new();
+    let admin = admin.serve_until(listeners.admin, &shutdown, drained.clone());
 
     tracing::info!(name, site = %site.id, "gateway ready");
     let (mut accepting, mut admin) =
         (pin!(accept::accept(gateway, listeners.requests)), pin!(admin));
     let served = tokio::select! {
         () = &mut accepting => {
+            drained.cancel();
             // A caller that holds its connection does not hold the process.
             tokio::time::timeout(END_DEADLINE, admin).await.unwrap_or(Ok(()))
         }

@@ -199,6 +199,12 @@ impl Gateway {
         in_time("a health check", self.checks.wait_for(|count| *count > 0)).await.unwrap();
     }
 
+    /// Waits until so many more checks were answered.
+    pub async fn checked_again(&mut self, times: u64) {
+        let wanted = *self.checks.borrow() + times;
+        in_time("health checks", self.checks.wait_for(|count| *count >= wanted)).await.unwrap();
+    }
+
     /// Refuses connections from now on, though its check still passes.
     pub async fn stop_listening(&mut self) {
         let data = self.data.take().unwrap();

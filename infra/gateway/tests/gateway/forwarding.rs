@@ -318,6 +318,7 @@ async fn a_drain_finishes_what_is_under_way() {
     service.arrived().await;
     world.shutdown.cancel();
     assert!(idle.closes().await, "an idle connection is closed");
+    assert_eq!(world.health().await, 503, "balancers see that it drains");
     service.release();
     let answer = busy.answer().await;
     assert_eq!((answer.status, answer.field("connection")), (200, Some("close")));

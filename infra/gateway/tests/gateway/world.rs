@@ -217,9 +217,17 @@ impl World {
     }
 
     pub(crate) async fn metrics(&self) -> String {
+        String::from_utf8(self.admin("/metrics").await.body.to_vec()).unwrap()
+    }
+
+    /// What a balancer's check is answered.
+    pub(crate) async fn health(&self) -> u16 {
+        self.admin("/healthz").await.status.as_u16()
+    }
+
+    async fn admin(&self, path: &str) -> spillway_part::client::Answer {
         let call = Caller::default();
-        let page = call.call(Method::GET, self.admin, "/metrics", Bytes::new(), PATIENCE).await;
-        String::from_utf8(page.unwrap().body.to_vec()).unwrap()
+        call.call(Method::GET, self.admin, path, Bytes::new(), PATIENCE).await.unwrap()
     }
 
     /// Waits until the load report is as wanted.
