@@ -184,7 +184,11 @@ impl Upstreams {
                 // By now it is not up itself.
                 if member.failed_checks >= CUT && elsewhere && member.active > 0 {
                     let (gateway, connections) = (member.name.as_str(), member.active);
-                    tracing::warn!(gateway, connections, "its connections are ended");
+                    tracing::warn!(
+                        gateway,
+                        connections,
+                        "ending the connections of a gateway that is down"
+                    );
                     std::mem::take(&mut member.cut).cancel();
                 }
             }

@@ -121,7 +121,7 @@ impl Upstream {
         self.ejected_until_ms.store(self.millis(now + self.eject), Relaxed);
     }
 
-    /// It was given a whole request and did not answer.
+    /// It was given a request and did not answer.
     pub(crate) fn left_unanswered(&self) {
         self.failed();
         if self.unanswered.fetch_add(1, Relaxed) + 1 == UNANSWERED_MAX {
