@@ -74,7 +74,7 @@ resource "aws_autoscaling_group" "gateways" {
   max_size                  = var.gateways.max
   desired_capacity          = var.gateways.min
   vpc_zone_identifier       = [for subnet in aws_subnet.private : subnet.id]
-  target_group_arns         = [aws_lb_target_group.gateways[0].arn]
+  target_group_arns         = [aws_lb_target_group.gateways.arn]
   health_check_type         = "ELB"
   health_check_grace_period = var.gateways.boot_secs
   default_instance_warmup   = var.gateways.boot_secs

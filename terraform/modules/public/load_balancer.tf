@@ -103,13 +103,9 @@ resource "aws_lb_listener_rule" "function" {
         weight = 100
       }
 
-      dynamic "target_group" {
-        for_each = aws_lb_target_group.gateways
-
-        content {
-          arn    = target_group.value.arn
-          weight = 0
-        }
+      target_group {
+        arn    = aws_lb_target_group.gateways.arn
+        weight = 0
       }
     }
   }
@@ -117,6 +113,9 @@ resource "aws_lb_listener_rule" "function" {
   lifecycle {
     # The agent moves weight to the gateways when a burst lasts, and back.
     ignore_changes = [action[0].forward[0].target_group]
+
+    # Weights are ignored, so a rule would keep a target group that is gone.
+    replace_triggered_by = [aws_lb_target_group.gateways.arn]
 
     precondition {
       condition     = length(local.priorities) == length(toset(values(local.priorities)))

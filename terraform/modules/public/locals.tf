@@ -18,4 +18,5 @@ locals {
 
   database_port = 5432
   cache_port    = 6379
+  gateway_port  = try(var.gateways.port, 8080)
 }

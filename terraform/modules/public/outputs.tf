@@ -27,10 +27,10 @@ output "load_balancer" {
 }
 
 output "target_groups" {
-  description = "Of each function, and of the EC2 gateways (null without them)."
+  description = "Of each function, and of the EC2 gateways."
   value = {
     functions = { for key, group in aws_lb_target_group.function : key => { arn = group.arn, arn_suffix = group.arn_suffix } }
-    gateways  = one([for group in aws_lb_target_group.gateways : { arn = group.arn, arn_suffix = group.arn_suffix }])
+    gateways  = { arn = aws_lb_target_group.gateways.arn, arn_suffix = aws_lb_target_group.gateways.arn_suffix }
   }
 }
 

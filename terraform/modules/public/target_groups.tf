@@ -19,28 +19,32 @@ resource "aws_lb_target_group_attachment" "function" {
   depends_on = [aws_lambda_permission.load_balancer]
 }
 
+# There even while no gateway is wanted: the rules' targets are the agent's, so Terraform could not add it to them later.
 resource "aws_lb_target_group" "gateways" {
   #checkov:skip=CKV_AWS_378:Gateways speak plain HTTP behind the load balancer; the VPC's instances encrypt between themselves, and a group admits the load balancer alone.
-  count = local.gateways_on ? 1 : 0
-
-  name                          = "${var.name}-gateway"
+  name                          = "${var.name}-gw${local.gateway_port}"
   target_type                   = "instance"
   vpc_id                        = aws_vpc.this.id
-  port                          = var.gateways.port
+  port                          = local.gateway_port
   protocol                      = "HTTP"
   load_balancing_algorithm_type = "least_outstanding_requests"
-  deregistration_delay          = var.gateways.drain_secs
-  tags                          = merge(local.agent_tags, { Name = "${var.name}-gateway" })
+  deregistration_delay          = try(var.gateways.drain_secs, 30)
+  tags                          = merge(local.agent_tags, { Name = "${var.name}-gw${local.gateway_port}" })
 
   # The admin listener answers 503 as soon as a gateway drains, before its client listener closes.
   health_check {
     path                = "/healthz"
-    port                = tostring(var.gateways.admin_port)
+    port                = tostring(try(var.gateways.admin_port, 9311))
     protocol            = "HTTP"
     matcher             = "200"
     interval            = 5
     timeout             = 2
     healthy_threshold   = 2
     unhealthy_threshold = 2
+  }
+
+  lifecycle {
+    # Another port needs another group, which the rules must know before this one goes.
+    create_before_destroy = true
   }
 }

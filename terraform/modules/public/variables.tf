@@ -5,7 +5,7 @@ variable "name" {
   type        = string
 
   validation {
-    # The longest suffix is `-gateway`; names of load balancers and target groups end at 32 characters.
+    # The longest suffixes have eight characters; names of load balancers and target groups end at 32 characters.
     condition     = can(regex("^[a-z][a-z0-9-]{0,22}[a-z0-9]$", var.name)) && !strcontains(var.name, "--")
     error_message = "Write `name` as 2 to 24 lower-case letters, digits and single hyphens, beginning with a letter: \"east\"."
   }

@@ -26,8 +26,8 @@ variable "functions" {
     error_message = "Write function names in lower case with hyphens, so short that `name`, a hyphen and the function's name are 32 characters at most."
   }
   validation {
-    condition     = length(setintersection(keys(var.functions), ["gateway", "alb", "nlb", "nlb-80", "nlb-443"])) == 0
-    error_message = "Call no function \"gateway\", \"alb\", \"nlb\", \"nlb-80\" or \"nlb-443\": the module's own target groups and balancers have these names."
+    condition     = alltrue([for key in keys(var.functions) : !can(regex("^(nlb-80|nlb-443|gw[0-9]+)$", key))])
+    error_message = "Call no function \"nlb-80\", \"nlb-443\" or \"gw…\" with a number: the module's own target groups have these names."
   }
   validation {
     condition     = length(flatten(values(var.functions)[*].groups)) == length(toset(flatten(values(var.functions)[*].groups))) && alltrue([for f in values(var.functions) : length(f.groups) > 0])
