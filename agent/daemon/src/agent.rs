@@ -1,6 +1,7 @@
 //! The control loop: one tick reads, decides, journals and publishes.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,9 +18,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::journal::{Entry, Journal, JournalError};
+use crate::journal::{Entry, Journal};
 use crate::orders::OrderBook;
 use crate::reader::{Reader, Reading, chain};
+use crate::start::Start;
 use crate::state_dir::StateDir;
 use crate::{AgentError, api};
 
@@ -36,7 +38,13 @@ pub(crate) struct View {
     /// The plan as signed, in the exact bytes that are served.
     pub(crate) signed: Bytes,
     /// The decision that published the plan.
-    pub(crate) made_by: Option<Decision>,
+    pub(crate) published: Option<Decision>,
+    /// The decision of the last tick; `None` before the first.
+    pub(crate) decision: Option<Decision>,
+    /// What is not as it should be with the agent itself.
+    pub(crate) warnings: Vec<String>,
+    /// Whether the journal could be written.
+    pub(crate) journalled: bool,
     pub(crate) headline: String,
     pub(crate) sites: BTreeMap<SiteId, SiteStatus>,
     pub(crate) cloud: CloudStatus,
@@ -71,7 +79,12 @@ pub struct Agent {
     state: State,
     /// Whether `state` came from elsewhere than the decision before.
     fresh: bool,
-    journal_ok: bool,
+    /// What went wrong at the start, for people.
+    warnings: Vec<String>,
+    /// Why the journal cannot be written.
+    write_fault: Option<String>,
+    /// Why it cannot be pruned.
+    prune_fault: Option<String>,
     last_at: UnixMillis,
     ticks: u64,
 }
@@ -80,45 +93,40 @@ impl Agent {
     /// Takes the state folder and takes up what the journal and the kept plans hold.
     ///
     /// # Errors
-    /// When the folder is in use or lacks its keys, or the journal needs care.
+    /// When the folder is in use, or lacks its keys.
     pub async fn start(config: Arc<Config>) -> Result<Self, AgentError> {
         let state_dir = StateDir::open(&config)?;
-        let (journal, failure) = Journal::open(&config.state_path("journal.db")).await?;
-        if let Some(e) = &failure {
-            warn_journal(&journal, e);
-        }
         let policy = Policy::new(&config);
-        let start = Start::from(&config, &policy, &state_dir, &journal).await?;
-        let plan = start.plan;
-        tracing::info!(
-            generation = plan.generation,
-            from = start.from,
-            "the agent takes up its last plan"
-        );
-        let signed = serde_json::to_vec(&start.signed).map_err(AgentError::Plan)?;
-        let (publisher, plans) = Publisher::new(plan.clone());
         let now = clock::now();
+        let start = Start::take_up(&config, &policy, &state_dir, now).await?;
+        let signed = serde_json::to_vec(&start.signed).map_err(AgentError::Plan)?;
+        let (publisher, plans) = Publisher::new(start.plan.clone());
+        let write_fault = start.fault.map(|fault| chain(&fault));
+        let warnings =
+            warnings(&start.warnings, start.journal.path(), write_fault.as_deref(), None);
         let view = View {
             at: now,
-            made_by: readable(&journal, journal.decision_of(plan.generation).await)?,
-            headline: "the agent has just started; nothing has been observed yet".to_owned(),
-            plan: Arc::new(plan),
+            published: start.published,
+            decision: None,
+            warnings,
+            journalled: write_fault.is_none(),
+            headline: "The agent has just started; nothing has been observed yet".to_owned(),
+            plan: Arc::new(start.plan),
             signed: signed.into(),
             sites: BTreeMap::new(),
             cloud: CloudStatus::default(),
             parts: Vec::new(),
         };
-        let orders = readable(&journal, journal.orders(now).await.map(Some))?.unwrap_or_default();
         let shared = Shared {
             registry: Arc::new(Registry::new(&config.knobs)),
-            orders: OrderBook::restore(orders),
+            orders: start.orders,
             order_turn: tokio::sync::Mutex::default(),
             view: ArcSwap::from_pointee(view),
             wake: Notify::new(),
             applied: watch::Sender::new(0),
             policy,
             state_dir,
-            journal,
+            journal: start.journal,
             plans,
             config: config.clone(),
         };
@@ -128,7 +136,9 @@ impl Agent {
             publisher,
             state: start.state,
             fresh: true,
-            journal_ok: failure.is_none(),
+            warnings: start.warnings,
+            write_fault,
+            prune_fault: None,
             last_at: UnixMillis(0),
             ticks: 0,
         })
@@ -165,7 +175,7 @@ impl Agent {
         }
         self.last_at = now;
         self.ticks += 1;
-        if self.journal_ok && self.ticks.is_multiple_of(PRUNE_EVERY) {
+        if self.write_fault.is_none() && self.ticks.is_multiple_of(PRUNE_EVERY) {
             self.prune(now).await;
         }
     }
@@ -216,27 +226,22 @@ impl Agent {
         };
         let deadline = self.tick_part(3, 10);
         let written = tokio::time::timeout(deadline, self.shared.journal.write(entry)).await;
-        let reason = match written {
+        let fault = match written {
             Ok(Ok(())) => None,
             Ok(Err(e)) => Some(chain(&e)),
             Err(_) => Some(format!("it took more than {deadline:?}")),
         };
         self.fresh = false;
         let path = self.shared.journal.path().display();
-        match reason {
-            None if !self.journal_ok => {
-                tracing::info!(journal = %path, "the journal can be written again");
-                self.journal_ok = true;
-            }
-            Some(reason) if self.journal_ok => {
-                tracing::warn!(
-                    journal = %path, reason,
-                    "the journal cannot be written; deciding and publishing go on without it"
-                );
-                self.journal_ok = false;
-            }
-            None | Some(_) => {}
+        match (&self.write_fault, &fault) {
+            (Some(_), None) => tracing::info!(journal = %path, "the journal can be written again"),
+            (None, Some(reason)) => tracing::warn!(
+                journal = %path, reason,
+                "the journal cannot be written; deciding and publishing go on without it"
+            ),
+            (None, None) | (Some(_), Some(_)) => {}
         }
+        self.write_fault = fault;
     }
 
     /// Puts the outcome in force. The view goes first: a long poll that the publisher wakes finds
@@ -250,15 +255,22 @@ impl Agent {
     ) {
         let before = self.shared.view.load_full();
         let published = signed.is_some();
-        let (plan, signed, made_by) = match signed {
-            Some((_, bytes)) => (Arc::new(outcome.plan), bytes, Some(outcome.decision)),
-            None => (before.plan.clone(), before.signed.clone(), before.made_by.clone()),
+        let decision = outcome.decision;
+        let (plan, signed, published_by) = match signed {
+            Some((_, bytes)) => (Arc::new(outcome.plan), bytes, Some(decision.clone())),
+            None => (before.plan.clone(), before.signed.clone(), before.published.clone()),
         };
+        if published {
+            tell_published(&plan, &decision);
+        }
         let view = View {
             at,
             plan: plan.clone(),
             signed,
-            made_by,
+            published: published_by,
+            decision: Some(decision),
+            warnings: self.warnings(),
+            journalled: self.write_fault.is_none(),
             headline: outcome.headline,
             sites: outcome.sites,
             cloud: outcome.cloud,
@@ -267,21 +279,29 @@ impl Agent {
         self.shared.view.store(Arc::new(view));
         self.state = outcome.state;
         if published {
-            let reason = plan.reasons.first().map_or("", String::as_str);
-            tracing::info!(generation = plan.generation, tier = %plan.tier, reason, "plan published");
             self.publisher.publish((*plan).clone());
         }
     }
 
-    async fn prune(&self, now: UnixMillis) {
+    async fn prune(&mut self, now: UnixMillis) {
         let hours = self.shared.config.agent.journal_hours;
         let before = UnixMillis(now.0.saturating_sub(hours.saturating_mul(3_600_000)));
+        let deadline = self.tick_part(3, 10);
         let pruning = self.shared.journal.prune(before, now);
-        match tokio::time::timeout(self.tick_part(3, 10), pruning).await {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => tracing::warn!(reason = chain(&e), "the journal cannot be pruned"),
-            Err(_) => tracing::warn!("pruning the journal took too long; going on later"),
+        self.prune_fault = match tokio::time::timeout(deadline, pruning).await {
+            Ok(Ok(())) => None,
+            Ok(Err(e)) => Some(chain(&e)),
+            Err(_) => Some(format!("it took more than {deadline:?}")),
+        };
+        if let Some(reason) = &self.prune_fault {
+            tracing::warn!(reason, "the journal cannot be pruned; going on later");
         }
+    }
+
+    /// What is not as it should be with the agent itself, one sentence each.
+    fn warnings(&self) -> Vec<String> {
+        let path = self.shared.journal.path();
+        warnings(&self.warnings, path, self.write_fault.as_deref(), self.prune_fault.as_deref())
     }
 
     fn tick_part(&self, numerator: u32, denominator: u32) -> Duration {
@@ -293,104 +313,35 @@ fn tick(config: &Config) -> Duration {
     Duration::from_millis(config.agent.tick_ms)
 }
 
-/// What the agent starts from.
-struct Start {
-    plan: Plan,
-    signed: SignedPlan,
-    state: State,
-    from: &'static str,
+fn warnings(
+    from_start: &[String],
+    journal: &Path,
+    write_fault: Option<&str>,
+    prune_fault: Option<&str>,
+) -> Vec<String> {
+    let path = journal.display();
+    let write = write_fault.map(|why| {
+        format!(
+            "the journal {path} cannot be written ({why}): decisions go on but are not recorded, and orders would not survive a restart of the agent"
+        )
+    });
+    let prune = prune_fault.map(|why| {
+        format!("the journal {path} cannot be pruned ({why}): it grows until that is mended")
+    });
+    from_start.iter().cloned().chain(write).chain(prune).collect()
 }
 
-impl Start {
-    /// The newest of the last plan in the journal and the plans that the parts keep; the state as
-    /// replayed from the journal, resumed with that plan.
-    async fn from(
-        config: &Config,
-        policy: &Policy,
-        state_dir: &StateDir,
-        journal: &Journal,
-    ) -> Result<Self, AgentError> {
-        let key = &state_dir.key;
-        let sign = |plan: &Plan| SignedPlan::sign(plan, key).map_err(AgentError::Plan);
-        let journalled = match readable(journal, journal.last_plan().await)? {
-            None => None,
-            Some(signed) => Some(match signed.verify(&key.verifying_key()) {
-                Ok(plan) => (plan, signed),
-                // The key was changed since. The journal is our own, so its plan is signed anew.
-                Err(_) => {
-                    let text = signed.plan.get();
-                    let plan: Plan = serde_json::from_str(text).map_err(JournalError::Json)?;
-                    let signed = sign(&plan)?;
-                    (plan, signed)
-                }
-            }),
-        };
-        let kept = state_dir.newest_kept_plan();
-        let newest = [(journalled, "the journal"), (kept, "the plans that parts keep")]
-            .into_iter()
-            .filter_map(|(found, from)| found.map(|(plan, signed)| (plan, signed, from)))
-            // The journal wins a tie, as `max_by_key` takes the last.
-            .rev()
-            .max_by_key(|(plan, ..)| plan.generation);
-        let state = match journal.replay(policy).await {
-            Ok(state) => state,
-            Err(JournalError::Damaged(path, e)) => {
-                return Err(JournalError::Damaged(path, e).into());
-            }
-            Err(e) => {
-                tracing::warn!(
-                    reason = chain(&e),
-                    "the journal cannot be replayed; what was learned is learned anew"
-                );
-                None
-            }
-        };
-        let state = state.unwrap_or_else(|| State::initial(policy));
-        match newest {
-            Some((plan, signed, from)) => {
-                Ok(Self { state: resumed(state, &plan), plan, signed, from })
-            }
-            None => {
-                let sites = config.sites.iter().map(|site| site.id.clone());
-                let plan = Plan::initial(sites, config.dns.ttl_secs);
-                let signed = sign(&plan)?;
-                Ok(Self { plan, signed, state, from: "the configuration" })
-            }
-        }
-    }
-}
-
-/// A replayed state goes on from the plan that the data plane has. Under a configuration that was
-/// changed since, the replay may have come to another plan, or to more of them: these were never
-/// published, so only their generations count.
-fn resumed(state: State, plan: &Plan) -> State {
-    let replayed = state.plan();
-    if replayed == plan || replayed.generation < plan.generation {
-        return state.resume(plan);
-    }
-    let generation = replayed.generation.saturating_add(1);
-    state.resume(&Plan { generation, ..plan.clone() })
-}
-
-/// Reading at the start: a damaged journal needs care, one that cannot be read is done without.
-fn readable<T>(
-    journal: &Journal,
-    read: Result<Option<T>, JournalError>,
-) -> Result<Option<T>, JournalError> {
-    match read {
-        Ok(found) => Ok(found),
-        Err(e) if e.needs_care() => Err(e),
-        Err(e) => {
-            tracing::debug!(journal = %journal.path().display(), reason = chain(&e), "nothing read");
-            Ok(None)
-        }
-    }
-}
-
-fn warn_journal(journal: &Journal, error: &JournalError) {
-    tracing::warn!(
-        journal = %journal.path().display(), reason = chain(error),
-        "the journal cannot be opened; deciding and publishing go on without it"
+fn tell_published(plan: &Plan, decision: &Decision) {
+    let shares: Vec<_> =
+        decision.shares.iter().map(|(site, share)| format!("{site} {share}")).collect();
+    let reason = plan.reasons.first().map_or("", String::as_str);
+    tracing::info!(
+        generation = plan.generation,
+        tier = %plan.tier,
+        shares = shares.join(", "),
+        binding = decision.binding,
+        reason,
+        "plan published"
     );
 }
 

@@ -6,14 +6,16 @@
 //! ```
 //!
 //! A plan is journalled before it is published, so a crash between the two loses nothing that a
-//! reader has seen. Whatever fails while the agent runs (a part, the journal) is said in the log and
-//! in the status, and the loop goes on; only the start is strict.
+//! reader has seen. Whatever fails (a part, the journal) is said in the log and in the status, and the
+//! loop goes on; the start is strict about the keys and about being the only agent, and nothing else.
 
 mod agent;
 mod api;
 mod journal;
+mod kept;
 mod orders;
 mod reader;
+mod start;
 mod state_dir;
 
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use spillway_part::{Shutdown, StartError};
 
 pub use agent::{Agent, serve};
 pub use journal::{BadChange, Journal, JournalError, recompute};
+pub use kept::newest_plan as newest_kept_plan;
+pub use spillway_decide::{Policy, explain_client};
 pub use state_dir::StateDirError;
 
 /// Why the agent could not start or had to end.
@@ -35,9 +39,6 @@ pub enum AgentError {
     /// The state folder cannot be used.
     #[error(transparent)]
     StateDir(#[from] StateDirError),
-    /// The journal needs care.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
     /// A plan cannot be written as JSON.
     #[error("cannot write the plan as JSON")]
     Plan(#[source] serde_json::Error),
@@ -46,8 +47,8 @@ pub enum AgentError {
 /// Runs the agent until `shutdown`.
 ///
 /// # Errors
-/// When the state folder is in use by another agent or lacks its keys, the journal is damaged, or
-/// the address of the API is taken.
+/// When the state folder is in use by another agent or lacks its keys, or the address of the API is
+/// taken.
 pub async fn run(config: Arc<Config>, shutdown: Shutdown) -> Result<(), AgentError> {
     let agent = Agent::start(config.clone()).await?;
     let listener = listen_tcp(config.agent.listen, "agent.listen").await?;

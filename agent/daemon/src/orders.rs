@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use spillway_decide::Orders;
-use spillway_model::api::{KnobOrder, TierOrder};
+use spillway_model::api::{
+    BY_CHARS_MAX, KnobOrder, KnobStatus, OrderStatus, TierOrder, unprintable,
+};
 use spillway_model::{KnobId, UnixMillis};
 
 /// Longest an order may hold, in seconds.
 pub(crate) const FOR_SECS_MAX: u64 = 86_400;
-/// Longest `by`, in characters.
-const BY_CHARS_MAX: usize = 200;
 
 /// An order that is asked for.
 #[derive(Debug, Clone)]
@@ -48,13 +48,10 @@ impl Order {
     pub(crate) fn what(&self) -> String {
         match self {
             Self::Tier(None) => "tier cleared".to_owned(),
-            Self::Tier(Some(order)) => {
-                format!("at least tier {} for {} s", order.tier, order.for_secs)
-            }
+            Self::Tier(Some(order)) => format!("{} for {} s", tier_what(order), order.for_secs),
             Self::Knob(id, None) => format!("knob {id} cleared"),
             Self::Knob(id, Some(order)) => {
-                let state = if order.on { "on" } else { "held off" };
-                format!("knob {id} {state} for {} s", order.for_secs)
+                format!("{} for {} s", knob_what(id, order), order.for_secs)
             }
         }
     }
@@ -73,8 +70,64 @@ impl Order {
                 "`by` says who and why, for the audit: write 1 to {BY_CHARS_MAX} characters"
             ));
         }
+        if let Some(c) = by.chars().find(|c| unprintable(*c)) {
+            return Err(format!(
+                "`by` says who and why, for people to read: leave out the control character {}",
+                c.escape_unicode()
+            ));
+        }
         Ok(())
     }
+}
+
+fn tier_what(order: &TierOrder) -> String {
+    format!("at least tier {}", order.tier)
+}
+
+fn knob_what(id: &KnobId, order: &KnobOrder) -> String {
+    format!("knob {id} {}", if order.on { "on" } else { "held off" })
+}
+
+fn tier_status(order: &TierOrder, until: UnixMillis) -> OrderStatus {
+    let (what, by) = (tier_what(order), order.by.clone());
+    OrderStatus { subject: "tier".to_owned(), what, by, until }
+}
+
+fn knob_status(id: &KnobId, order: &KnobOrder, until: UnixMillis) -> OrderStatus {
+    let (what, by) = (knob_what(id, order), order.by.clone());
+    OrderStatus { subject: format!("knob {id}"), what, by, until }
+}
+
+/// Orders as people are told of them, the tier's first.
+pub(crate) fn told(orders: &Orders) -> Vec<OrderStatus> {
+    let tier = orders.tier.iter().map(|(order, until)| tier_status(order, *until));
+    let knobs = orders.knobs.iter().map(|(id, (order, until))| knob_status(id, order, *until));
+    tier.chain(knobs).collect()
+}
+
+/// Adds to a knob the order that turned it on or holds it off, with the order's end instead of that
+/// of the plan's lease.
+pub(crate) fn tell_knob(status: &mut KnobStatus, orders: &Orders) {
+    if let Some((order, until)) = orders.knobs.get(&status.id) {
+        status.until = Some(*until);
+        status.by = Some(order.by.clone());
+        status.order = Some(knob_status(&status.id, order, *until));
+    } else if let Some((order, until)) = &orders.tier
+        && status.on
+        && status.tier <= order.tier
+    {
+        status.until = Some(*until);
+        status.by = Some(order.by.clone());
+    }
+}
+
+/// What giving an order did.
+#[derive(Debug)]
+pub(crate) struct Given {
+    /// The version of the book that a tick must have read for the order to be in effect.
+    pub(crate) version: u64,
+    /// The order it replaced or cleared.
+    pub(crate) replaced: Option<OrderStatus>,
 }
 
 /// The orders in force.
@@ -105,40 +158,52 @@ impl OrderBook {
         Self { inner: Mutex::new(Book { orders, version: 0 }) }
     }
 
-    /// Puts an order in force at `now`, or clears what it is about. Returns the version of the book
-    /// that a tick must have read for it to be in effect.
-    pub(crate) fn apply(&self, order: Order, now: UnixMillis) -> u64 {
+    /// Puts an order in force at `now`, or clears what it is about.
+    pub(crate) fn apply(&self, order: Order, now: UnixMillis) -> Given {
         let mut book = self.lock();
-        match order {
+        book.drop_ended(now);
+        let orders = &mut book.orders;
+        let replaced = match order {
             Order::Tier(order) => {
-                book.orders.tier = order.map(|order| {
+                let given = order.map(|order| {
                     let until = now.plus_secs(order.for_secs);
                     (order, until)
                 });
+                let before = std::mem::replace(&mut orders.tier, given);
+                before.map(|(order, until)| tier_status(&order, until))
             }
-            Order::Knob(id, Some(order)) => {
-                let until = now.plus_secs(order.for_secs);
-                book.orders.knobs.insert(id, (order, until));
+            Order::Knob(id, order) => {
+                let before = match order {
+                    Some(order) => {
+                        let until = now.plus_secs(order.for_secs);
+                        orders.knobs.insert(id.clone(), (order, until))
+                    }
+                    None => orders.knobs.remove(&id),
+                };
+                before.map(|(order, until)| knob_status(&id, &order, until))
             }
-            Order::Knob(id, None) => {
-                book.orders.knobs.remove(&id);
-            }
-        }
+        };
         book.version += 1;
-        book.version
+        Given { version: book.version, replaced }
     }
 
     /// The orders in force at `now`, and the version of the book. Those that ended are dropped.
     pub(crate) fn live(&self, now: UnixMillis) -> (Orders, u64) {
         let mut book = self.lock();
-        book.orders.tier.take_if(|(_, until)| *until <= now);
-        book.orders.knobs.retain(|_, (_, until)| now < *until);
+        book.drop_ended(now);
         (book.orders.clone(), book.version)
     }
 
     fn lock(&self) -> MutexGuard<'_, Book> {
         // A panic elsewhere leaves the book whole: every change of it is one assignment.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Book {
+    fn drop_ended(&mut self, now: UnixMillis) {
+        self.orders.tier.take_if(|(_, until)| *until <= now);
+        self.orders.knobs.retain(|_, (_, until)| now < *until);
     }
 }
 
@@ -179,6 +244,9 @@ mod tests {
             tier(60, " "),
             tier(60, ""),
             tier(60, &"x".repeat(201)),
+            tier(60, "ann: \u{1b}[2J"),
+            tier(60, "ann\nand another line"),
+            tier(60, "\u{202e}nna"),
         ] {
             assert!(bad.check().is_err(), "{bad:?}");
         }
@@ -191,12 +259,70 @@ mod tests {
         book.apply(tier(10, "ann"), UnixMillis(1000));
         let knob = KnobId::new("qr-text").unwrap();
         let order = KnobOrder { on: false, for_secs: 20, by: "bob".to_owned() };
-        let version = book.apply(Order::Knob(knob, Some(order)), UnixMillis(1000));
+        let version = book.apply(Order::Knob(knob, Some(order)), UnixMillis(1000)).version;
         let (orders, seen) = book.live(UnixMillis(10_999));
         assert_eq!((orders.tier.is_some(), orders.knobs.len(), seen), (true, 1, version));
         let (orders, _) = book.live(UnixMillis(11_000));
         assert_eq!((orders.tier.is_some(), orders.knobs.len()), (false, 1));
         assert!(book.live(UnixMillis(21_000)).0.knobs.is_empty());
+    }
+
+    #[test]
+    fn an_order_names_the_one_it_replaces() {
+        let book = OrderBook::default();
+        let at = UnixMillis(1000);
+        assert_eq!(book.apply(tier(10, "ann: drill"), at).replaced, None);
+        let replaced = book.apply(tier(20, "bob: storm"), at).replaced.unwrap();
+        assert_eq!((replaced.subject.as_str(), replaced.by.as_str()), ("tier", "ann: drill"));
+        assert_eq!(replaced.what, "at least tier 2 (visible)");
+        assert_eq!(replaced.until, UnixMillis(11_000));
+        assert_eq!(book.apply(Order::Tier(None), at).replaced.unwrap().by, "bob: storm");
+        assert_eq!(book.apply(Order::Tier(None), at).replaced, None);
+
+        let knob = |on| {
+            let order = KnobOrder { on, for_secs: 5, by: "ann: drill".to_owned() };
+            Order::Knob(KnobId::new("qr-text").unwrap(), Some(order))
+        };
+        assert_eq!(book.apply(knob(false), at).replaced, None);
+        let replaced = book.apply(knob(true), at).replaced.unwrap();
+        assert_eq!(replaced.what, "knob qr-text held off");
+        let ended = UnixMillis(6000);
+        assert_eq!(book.apply(knob(true), ended).replaced, None, "it had ended by itself");
+    }
+
+    #[test]
+    fn a_knob_is_told_with_the_end_of_its_order() {
+        let status = |on, tier| KnobStatus {
+            id: KnobId::new("qr-text").unwrap(),
+            tier,
+            owner: String::new(),
+            users_see: String::new(),
+            releases: spillway_model::Share::ZERO,
+            on,
+            until: on.then_some(UnixMillis(2000)),
+            by: on.then(|| "tier 2".to_owned()),
+            order: None,
+            replaced: None,
+        };
+        let told = |mut status: KnobStatus, orders: &Orders| {
+            tell_knob(&mut status, orders);
+            (status.until.map(|until| until.0), status.by, status.order.map(|order| order.what))
+        };
+        let mut orders = Orders::default();
+        let by_tier = Some("tier 2".to_owned());
+        assert_eq!(told(status(true, Tier::Visible), &orders), (Some(2000), by_tier.clone(), None));
+
+        let order = TierOrder { tier: Tier::Visible, for_secs: 60, by: "ann: drill".to_owned() };
+        orders.tier = Some((order, UnixMillis(60_000)));
+        let by_ann = Some("ann: drill".to_owned());
+        assert_eq!(told(status(true, Tier::Visible), &orders), (Some(60_000), by_ann, None));
+        assert_eq!(told(status(true, Tier::Severe), &orders), (Some(2000), by_tier, None));
+
+        let order = KnobOrder { on: false, for_secs: 90, by: "bob: shop week".to_owned() };
+        orders.knobs.insert(KnobId::new("qr-text").unwrap(), (order, UnixMillis(90_000)));
+        let (until, by, what) = told(status(false, Tier::Visible), &orders);
+        assert_eq!((until, by.as_deref()), (Some(90_000), Some("bob: shop week")));
+        assert_eq!(what.as_deref(), Some("knob qr-text held off"));
     }
 
     #[test]

@@ -112,10 +112,12 @@ impl Reader {
         if load.part == target.part {
             Ok(load)
         } else {
-            let (is, should) = (load.part, target.part);
+            let name = |part: Part| format!("{part:?}").to_lowercase();
             Err(format!(
-                "{} is a {is:?}, but the configuration has a {should:?} there",
-                target.admin
+                "{} answers as {}, but the configuration has the {} there",
+                target.admin,
+                name(load.part),
+                name(target.part)
             ))
         }
     }

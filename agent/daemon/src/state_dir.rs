@@ -1,20 +1,14 @@
-//! The state folder: the lock that keeps a second agent out, the signing key, the operator's token,
-//! and the plans that the parts keep there.
+//! The state folder: the lock that keeps a second agent out, the signing key, the operator's token.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use ed25519_dalek::{SigningKey, VerifyingKey};
+use ed25519_dalek::SigningKey;
 use rustix::fs::FlockOperation;
-use spillway_model::{Config, Plan, SignedPlan, plan};
-use spillway_part::StartError;
+use spillway_model::{Config, plan};
 use spillway_part::follow::trusted_key;
-
-/// Most kept plans that are looked at: one a part.
-const KEPT_PLANS_MAX: usize = 10_000;
-/// A kept plan is a few kilobytes.
-const KEPT_PLAN_BYTES_MAX: u64 = 16 * 1024 * 1024;
+use spillway_part::{StartError, files};
 
 /// Why the state folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +33,6 @@ pub enum StateDirError {
 pub(crate) struct StateDir {
     pub(crate) key: SigningKey,
     pub(crate) token: Token,
-    plans: PathBuf,
     _lock: File,
 }
 
@@ -50,39 +43,16 @@ impl StateDir {
         let lock = lock(&config.state_path("agent.lock"))?;
         let key = signing_key(config)?;
         let token = token(config)?;
-        Ok(Self { key, token, plans: config.state_path("plans"), _lock: lock })
+        Ok(Self { key, token, _lock: lock })
     }
-
-    /// The newest of the plans that the parts keep, as far as they are signed by our key.
-    pub(crate) fn newest_kept_plan(&self) -> Option<(Plan, SignedPlan)> {
-        let entries = std::fs::read_dir(&self.plans).ok()?;
-        let files = entries.filter_map(Result::ok).map(|entry| entry.path());
-        let files = files.filter(|path| path.extension().is_some_and(|ext| ext == "json"));
-        let key = self.key.verifying_key();
-        files
-            .take(KEPT_PLANS_MAX)
-            .filter_map(|path| read_kept(&path, &key))
-            .max_by_key(|(plan, _)| plan.generation)
-    }
-}
-
-fn read_kept(path: &Path, key: &VerifyingKey) -> Option<(Plan, SignedPlan)> {
-    let mut text = Vec::new();
-    File::open(path).ok()?.take(KEPT_PLAN_BYTES_MAX).read_to_end(&mut text).ok()?;
-    let signed: SignedPlan = serde_json::from_slice(&text).ok()?;
-    let plan = signed.verify(key).ok()?;
-    Some((plan, signed))
 }
 
 fn lock(path: &Path) -> Result<File, StateDirError> {
     let io = |e| StateDirError::Io(path.to_owned(), e);
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(path)
-        .map_err(io)?;
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false);
+    // On a medium that cannot be written any more, the file that is there serves as well.
+    let mut file = options.open(path).or_else(|e| File::open(path).map_err(|_| io(e)))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => {
@@ -101,7 +71,7 @@ fn lock(path: &Path) -> Result<File, StateDirError> {
 fn signing_key(config: &Config) -> Result<SigningKey, StartError> {
     let public = trusted_key(config)?;
     let path = config.state_path("plan.key");
-    let text = read(&path, "plans are signed with this key")?;
+    let text = secret(&path, "plans are signed with this key")?;
     let key = plan::signing_key(&text)
         .map_err(|e| StartError::File { path: path.clone(), message: e.to_string() })?;
     if key.verifying_key() != public {
@@ -113,7 +83,7 @@ fn signing_key(config: &Config) -> Result<SigningKey, StartError> {
 
 fn token(config: &Config) -> Result<Token, StartError> {
     let path = config.state_path("operator.token");
-    let text = read(&path, "operators prove themselves with this token")?;
+    let text = secret(&path, "operators prove themselves with this token")?;
     let token = text.trim();
     if token.len() < TOKEN_BYTES_MIN {
         let message = format!(
@@ -126,10 +96,14 @@ fn token(config: &Config) -> Result<Token, StartError> {
 
 const TOKEN_BYTES_MIN: usize = 16;
 
-fn read(path: &Path, what_for: &str) -> Result<String, StartError> {
-    std::fs::read_to_string(path).map_err(|e| StartError::File {
-        path: path.to_owned(),
-        message: format!("{e}; {what_for}: make one with `spillway keygen`"),
+/// The content of a file that only its owner may know.
+fn secret(path: &Path, what_for: &str) -> Result<String, StartError> {
+    files::read_secret(path).map_err(|e| {
+        let message = match e.kind() {
+            ErrorKind::NotFound => format!("{e}; {what_for}: make one with `spillway keygen`"),
+            _ => format!("{what_for}, but {e}"),
+        };
+        StartError::File { path: path.to_owned(), message }
     })
 }
 

@@ -1,5 +1,6 @@
 //! The HTTP API, as `spillway_model::api` documents it, with OFREP and the admin routes of any part.
 
+mod metrics;
 mod orders;
 mod plan;
 mod read;
@@ -53,7 +54,12 @@ pub(crate) fn router(shared: &Arc<Shared>, shutdown: &Shutdown) -> Router {
         (source.view.load().plan.clone(), clock::now())
     });
     let identity = Identity::new(Part::Agent, "agent", None);
+    let measured = shared.clone();
     Admin::new(identity, shared.plans.clone(), |_| {})
+        .with_metrics(move || {
+            let now = clock::now();
+            metrics::render(&measured.view.load(), &read::knobs_now(&measured, now), now)
+        })
         .with(own)
         .with(flags)
         .router(shutdown)

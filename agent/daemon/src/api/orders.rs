@@ -7,14 +7,14 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
-use spillway_model::api::{KnobOrder, KnobStatus, Status, TierOrder};
+use spillway_model::api::{KnobOrder, KnobStatus, OrderStatus, Status, TierOrder};
 use spillway_model::{KnobId, UnixMillis};
 use spillway_part::clock;
 
 use super::{Api, ApiError, body, read};
 use crate::agent::Shared;
 use crate::journal::Audit;
-use crate::orders::Order;
+use crate::orders::{Given, Order, tell_knob};
 use crate::reader::chain;
 
 /// How long the journal may take to keep an order before it is obeyed without.
@@ -29,8 +29,8 @@ pub(super) async fn put_tier(
 ) -> Result<Json<Status>, ApiError> {
     authorize(&api, &headers)?;
     let order: TierOrder = read_order(sent).await?;
-    give(&api, Order::Tier(Some(order))).await?;
-    Ok(Json(read::status_now(&api)))
+    let replaced = give(&api, Order::Tier(Some(order))).await?;
+    Ok(Json(Status { replaced, ..read::status_now(&api) }))
 }
 
 pub(super) async fn delete_tier(
@@ -38,8 +38,8 @@ pub(super) async fn delete_tier(
     headers: HeaderMap,
 ) -> Result<Json<Status>, ApiError> {
     authorize(&api, &headers)?;
-    give(&api, Order::Tier(None)).await?;
-    Ok(Json(read::status_now(&api)))
+    let replaced = give(&api, Order::Tier(None)).await?;
+    Ok(Json(Status { replaced, ..read::status_now(&api) }))
 }
 
 pub(super) async fn put_knob(
@@ -51,8 +51,8 @@ pub(super) async fn put_knob(
     authorize(&api, &headers)?;
     let id = knob(&api, id)?;
     let order: KnobOrder = read_order(sent).await?;
-    give(&api, Order::Knob(id.clone(), Some(order))).await?;
-    knob_status(&api, &id)
+    let replaced = give(&api, Order::Knob(id.clone(), Some(order))).await?;
+    knob_status(&api, &id, replaced)
 }
 
 pub(super) async fn delete_knob(
@@ -62,8 +62,8 @@ pub(super) async fn delete_knob(
 ) -> Result<Json<KnobStatus>, ApiError> {
     authorize(&api, &headers)?;
     let id = knob(&api, id)?;
-    give(&api, Order::Knob(id.clone(), None)).await?;
-    knob_status(&api, &id)
+    let replaced = give(&api, Order::Knob(id.clone(), None)).await?;
+    knob_status(&api, &id, replaced)
 }
 
 fn authorize(api: &Api, headers: &HeaderMap) -> Result<(), ApiError> {
@@ -98,14 +98,21 @@ fn knob(api: &Api, id: String) -> Result<KnobId, ApiError> {
     }
 }
 
-fn knob_status(api: &Api, id: &KnobId) -> Result<Json<KnobStatus>, ApiError> {
-    let plan = api.shared.view.load().plan.clone();
-    let status = api.shared.registry.status_of(id, &plan, clock::now());
-    status.map(Json).ok_or(ApiError::NoSuchPath)
+fn knob_status(
+    api: &Api,
+    id: &KnobId,
+    replaced: Option<OrderStatus>,
+) -> Result<Json<KnobStatus>, ApiError> {
+    let (plan, now) = (api.shared.view.load().plan.clone(), clock::now());
+    let status = api.shared.registry.status_of(id, &plan, now);
+    let mut status = status.ok_or(ApiError::NoSuchPath)?;
+    tell_knob(&mut status, &api.shared.orders.live(now).0);
+    Ok(Json(KnobStatus { replaced, ..status }))
 }
 
-/// Keeps an order, puts it in force, and waits until it has taken effect.
-async fn give(api: &Api, order: Order) -> Result<(), ApiError> {
+/// Keeps an order, puts it in force, and waits until it has taken effect. Returns the order that it
+/// replaced or cleared.
+async fn give(api: &Api, order: Order) -> Result<Option<OrderStatus>, ApiError> {
     order.check().map_err(ApiError::BadRequest)?;
     let body = order.body()?;
     let shared = api.shared.clone();
@@ -114,18 +121,18 @@ async fn give(api: &Api, order: Order) -> Result<(), ApiError> {
         let turn = shared.order_turn.lock().await;
         let now = clock::now();
         keep(&shared, &order, body.as_deref(), now).await;
-        let version = shared.orders.apply(order, now);
+        let given = shared.orders.apply(order, now);
         drop(turn);
         shared.wake.notify_one();
-        version
+        given
     });
-    let Ok(version) = giving.await else { return Err(ApiError::Ending) };
+    let Ok(Given { version, replaced }) = giving.await else { return Err(ApiError::Ending) };
     let ticks = Duration::from_millis(api.shared.config.agent.tick_ms) * TICKS_MAX;
     let mut applied = api.shared.applied.subscribe();
     let effect = applied.wait_for(|applied| *applied >= version);
     // Whether or not it is in effect by then, the order is given; the answer shows which.
     let _in_effect = tokio::time::timeout(ticks, effect).await;
-    Ok(())
+    Ok(replaced)
 }
 
 /// Writes an order to the journal. In an emergency an order counts for more than its journal entry,

@@ -8,25 +8,36 @@ use axum::extract::{Query, State};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use spillway_decide::explain_client;
-use spillway_model::api::{Explain, KnobStatus, Status};
+use spillway_model::UnixMillis;
+use spillway_model::api::{Explain, KnobStatus, OrderStatus, Status};
 use spillway_part::clock;
 
 use super::{Api, ApiError, query};
+use crate::agent::Shared;
+use crate::orders;
 
 /// Decisions told when no limit is asked for.
 const DECISIONS: u32 = 50;
 /// Most decisions told at once.
 const DECISIONS_MAX: u32 = 10_000;
 
+/// A view that is older than this many ticks tells that the loop hangs.
+const LATE_TICKS: u64 = 5;
+
 pub(super) fn status_now(api: &Api) -> Status {
-    let view = api.shared.view.load_full();
+    let (view, now) = (api.shared.view.load_full(), clock::now());
+    let mut warnings = view.warnings.clone();
+    let age_ms = now.millis_since(view.at);
+    if age_ms > LATE_TICKS * api.shared.config.agent.tick_ms {
+        warnings.insert(0, format!("the agent has decided nothing for {} s", age_ms / 1000));
+    }
     Status {
         at: view.at,
         generation: view.plan.generation,
         tier: view.plan.tier,
         headline: view.headline.clone(),
-        warnings: Vec::new(),
-        orders: Vec::new(),
+        warnings,
+        orders: orders_now(api, now),
         replaced: None,
         sites: view.sites.clone(),
         cloud: view.cloud.clone(),
@@ -34,13 +45,25 @@ pub(super) fn status_now(api: &Api) -> Status {
     }
 }
 
+fn orders_now(api: &Api, now: UnixMillis) -> Vec<OrderStatus> {
+    orders::told(&api.shared.orders.live(now).0)
+}
+
 pub(super) async fn status(State(api): State<Api>) -> Json<Status> {
     Json(status_now(&api))
 }
 
 pub(super) async fn knobs(State(api): State<Api>) -> Json<Vec<KnobStatus>> {
-    let plan = api.shared.view.load().plan.clone();
-    Json(api.shared.registry.status(&plan, clock::now()))
+    Json(knobs_now(&api.shared, clock::now()))
+}
+
+/// Every knob, as the plan and the orders have it.
+pub(super) fn knobs_now(shared: &Shared, now: UnixMillis) -> Vec<KnobStatus> {
+    let plan = shared.view.load().plan.clone();
+    let mut knobs = shared.registry.status(&plan, now);
+    let (orders, _) = shared.orders.live(now);
+    knobs.iter_mut().for_each(|knob| orders::tell_knob(knob, &orders));
+    knobs
 }
 
 #[derive(Deserialize)]
@@ -82,6 +105,6 @@ pub(super) async fn explain(
     let view = api.shared.view.load_full();
     let client = client.map(|client| explain_client(&api.shared.policy, &view.plan, client));
     let plan = (*view.plan).clone();
-    let published = view.made_by.clone();
-    Ok(Json(Explain { plan, decision: published.clone(), published, orders: Vec::new(), client }))
+    let (decision, published) = (view.decision.clone(), view.published.clone());
+    Ok(Json(Explain { plan, decision, published, orders: orders_now(&api, clock::now()), client }))
 }

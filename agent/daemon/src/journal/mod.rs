@@ -4,6 +4,7 @@
 //! nothing else: the next write connects anew and begins with a checkpoint, so that what is in the
 //! journal can always be replayed.
 
+mod aside;
 mod delta;
 mod replay;
 #[cfg(test)]
@@ -24,6 +25,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::Mutex;
 
+pub(crate) use aside::set_aside;
 pub use delta::BadChange;
 pub use replay::recompute;
 
@@ -42,17 +44,15 @@ const AUDIT_ROWS: i64 = 100_000;
 /// Why the journal could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// The file is no journal any more.
-    #[error(
-        "{0} is damaged: move it aside, with its -wal and -shm if there are any, and start again; the last plan is then taken from the plans beside it"
-    )]
+    /// The file is no journal, or no longer.
+    #[error("{0} is damaged")]
     Damaged(PathBuf, #[source] sqlx::Error),
     /// The database failed.
     #[error("the journal {0} failed")]
     Database(PathBuf, #[source] sqlx::Error),
     /// The journal is of a later version.
     #[error(
-        "{path} was written by a later version (its version is {version}, this program knows {VERSION}): run that version, or move the file aside"
+        "{path} was written by a later version (its version is {version}, this program knows {VERSION}): run that version, or move the file away"
     )]
     Later {
         /// Which file.
@@ -76,10 +76,10 @@ const VERSION: i64 = 1;
 const CHECKPOINT_EVERY: u32 = 60;
 
 impl JournalError {
-    /// Whether starting without a journal would hide that a file needs a person's care.
+    /// Whether the file is of no use any more, so that a new one should take its place.
     #[must_use]
-    pub fn needs_care(&self) -> bool {
-        !matches!(self, Self::Database(..))
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged(..) | Self::Json(_))
     }
 }
 
@@ -121,10 +121,7 @@ impl Journal {
     /// The journal at `path`, made when it is not there yet.
     ///
     /// The second value says why it cannot be written now; it is tried again at every write.
-    ///
-    /// # Errors
-    /// When the file is damaged or of a later version.
-    pub async fn open(path: &Path) -> Result<(Self, Option<JournalError>), JournalError> {
+    pub async fn open(path: &Path) -> (Self, Option<JournalError>) {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .busy_timeout(BUSY)
@@ -142,10 +139,7 @@ impl Journal {
             let mut writer = journal.writer.lock().await;
             journal.connection(&mut writer).await.err()
         };
-        match failure {
-            Some(e) if e.needs_care() => Err(e),
-            failure => Ok((journal, failure)),
-        }
+        (journal, failure)
     }
 
     /// The file.
@@ -345,9 +339,13 @@ impl Journal {
             sqlx::raw_sql(include_str!("../../queries/schema.sql"))
                 .execute(&mut *transaction)
                 .await
-                .map_err(|e| self.failed(e))?;
+                .map_err(|e| self.misfit(e))?;
             transaction.commit().await.map_err(|e| self.failed(e))?;
         }
+        sqlx::raw_sql(include_str!("../../queries/schema_check.sql"))
+            .execute(&mut connection)
+            .await
+            .map_err(|e| self.misfit(e))?;
         writer.connection = Some(connection);
         Ok(())
     }
@@ -355,16 +353,30 @@ impl Journal {
     fn failed(&self, error: sqlx::Error) -> JournalError {
         const SQLITE_CORRUPT: i32 = 11;
         const SQLITE_NOTADB: i32 = 26;
-        let code = match &error {
-            sqlx::Error::Database(e) => e.code().and_then(|code| code.parse::<i32>().ok()),
-            _ => None,
-        };
-        // The low byte of an extended result code is the primary one.
-        if code.is_some_and(|code| [SQLITE_CORRUPT, SQLITE_NOTADB].contains(&(code & 0xff))) {
+        if primary_code(&error).is_some_and(|code| [SQLITE_CORRUPT, SQLITE_NOTADB].contains(&code))
+        {
             JournalError::Damaged(self.path.clone(), error)
         } else {
             JournalError::Database(self.path.clone(), error)
         }
+    }
+
+    /// Like [`Self::failed`], where the statement itself is good, so that the tables must be wrong.
+    fn misfit(&self, error: sqlx::Error) -> JournalError {
+        const SQLITE_ERROR: i32 = 1;
+        if primary_code(&error) == Some(SQLITE_ERROR) {
+            JournalError::Damaged(self.path.clone(), error)
+        } else {
+            self.failed(error)
+        }
+    }
+}
+
+/// The low byte of an extended result code is the primary one.
+fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    match error {
+        sqlx::Error::Database(e) => e.code()?.parse::<i32>().ok().map(|code| code & 0xff),
+        _ => None,
     }
 }
 

@@ -25,7 +25,7 @@ impl Fixture {
     }
 
     async fn open(&self) -> Journal {
-        let (journal, failure) = Journal::open(&self.path()).await.unwrap();
+        let (journal, failure) = Journal::open(&self.path()).await;
         assert!(failure.is_none(), "{failure:?}");
         journal
     }
@@ -109,11 +109,14 @@ async fn a_write_cut_short_begins_a_new_stretch() {
             decision: &outcome.decision,
             plan: None,
         };
-        // Polled once and dropped, as by a deadline.
+        // Polled once and dropped, as by a deadline; the lock sees to it that it is not done by then.
+        let mut blocker = journal.options.connect().await.unwrap();
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut blocker).await.unwrap();
         let mut write = Box::pin(journal.write(entry));
         let polled = futures_util::poll!(write.as_mut());
-        assert!(polled.is_pending());
+        assert!(!matches!(polled, std::task::Poll::Ready(Ok(()))));
         drop(write);
+        blocker.close().await.unwrap();
         state = outcome.state;
     }
     state = tick(&journal, &fixture.policy, state, 1_002_000).await;
@@ -182,12 +185,37 @@ async fn orders_are_kept_until_they_end() {
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_named() {
+async fn damage_is_told_from_what_passes() {
+    let damaged = async |fixture: &Fixture| {
+        let (_, failure) = Journal::open(&fixture.path()).await;
+        failure.is_some_and(|e| e.is_damage() && e.to_string().ends_with("journal.db is damaged"))
+    };
     let fixture = Fixture::new();
     std::fs::write(fixture.path(), "not a database ".repeat(1000)).unwrap();
-    let error = Journal::open(&fixture.path()).await.unwrap_err();
-    assert!(matches!(error, JournalError::Damaged(..)), "{error:?}");
-    assert!(error.to_string().contains("journal.db is damaged: move it aside"), "{error}");
+    assert!(damaged(&fixture).await, "garbage");
+
+    for (what, sql) in [
+        ("other tables of the same names", "CREATE TABLE plans (x TEXT)"),
+        ("tables missing", "PRAGMA user_version = 1"),
+        ("a column missing", "CREATE TABLE audit (id INTEGER, at INTEGER, who TEXT)"),
+    ] {
+        let fixture = Fixture::new();
+        let options = SqliteConnectOptions::new().filename(fixture.path()).create_if_missing(true);
+        let mut other = options.connect().await.unwrap();
+        sqlx::raw_sql(sql).execute(&mut other).await.unwrap();
+        other.close().await.unwrap();
+        assert!(damaged(&fixture).await, "{what}");
+    }
+
+    let fixture = Fixture::new();
+    fixture.open().await.close().await;
+    let file = std::fs::File::options().write(true).open(fixture.path()).unwrap();
+    file.set_len(5000).unwrap();
+    assert!(damaged(&fixture).await, "truncated");
+
+    let fixture = Fixture::new();
+    std::fs::create_dir(fixture.path()).unwrap();
+    assert!(!damaged(&fixture).await, "a folder in its place");
 }
 
 #[tokio::test]
@@ -199,8 +227,9 @@ async fn a_later_version_is_left_alone() {
     later.execute(writer.connection.as_mut().unwrap()).await.unwrap();
     drop(writer);
     journal.close().await;
-    let error = Journal::open(&fixture.path()).await.unwrap_err();
-    assert!(error.needs_care());
+    let (_, failure) = Journal::open(&fixture.path()).await;
+    let error = failure.unwrap();
+    assert!(!error.is_damage());
     assert!(error.to_string().contains("its version is 9, this program knows 1"), "{error}");
 }
 
@@ -208,8 +237,8 @@ async fn a_later_version_is_left_alone() {
 async fn a_journal_that_cannot_be_made_is_tried_again() {
     let fixture = Fixture::new();
     std::fs::create_dir(fixture.path()).unwrap();
-    let (journal, failure) = Journal::open(&fixture.path()).await.unwrap();
-    assert!(failure.is_some_and(|e| !e.needs_care()));
+    let (journal, failure) = Journal::open(&fixture.path()).await;
+    assert!(failure.is_some_and(|e| !e.is_damage()));
     assert!(journal.decisions(None, 1).await.is_err());
     std::fs::remove_dir(fixture.path()).unwrap();
     let state = State::initial(&fixture.policy);

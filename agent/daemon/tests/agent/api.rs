@@ -122,9 +122,10 @@ async fn status_explain_and_decisions_agree() {
 
     let explain: Explain = running.json("/v1/explain").await;
     assert!(explain.plan.generation >= status.generation && explain.client.is_none());
-    let decision = explain.decision.unwrap();
+    let decision = explain.published.unwrap();
     assert_eq!(decision.generation, explain.plan.generation);
     assert!(decision.published);
+    assert_eq!((explain.orders.len(), explain.orders[0].by.as_str()), (1, "ann: drill"));
     let explain: Explain = running.json("/v1/explain?client=127.3.4.5").await;
     let client = explain.client.unwrap();
     assert_eq!(client.prefix.to_string(), "127.3.4.0/24");
@@ -155,10 +156,18 @@ async fn it_has_what_every_part_has_and_the_flags() {
     assert_eq!(running.get("/healthz").await.status, 200);
     let load: Load = running.json("/v1/load").await;
     assert_eq!((load.part, load.name.as_str()), (Part::Agent, "agent"));
-    let metrics = running.get("/metrics").await;
-    assert!(String::from_utf8_lossy(&metrics.body).contains("spillway_plan_generation{"));
-
     running.send("PUT", "/v1/tier", TIER_2).await;
+    let metrics = running.get("/metrics").await;
+    let metrics = String::from_utf8_lossy(&metrics.body);
+    for family in ["plan_generation{", "site_share_ratio{", "knob_on{", "decision_age_seconds "] {
+        assert!(metrics.contains(&format!("\nspillway_{family}")), "{family}: {metrics}");
+    }
+    let mut names: Vec<_> = metrics.lines().filter(|line| line.starts_with("# TYPE")).collect();
+    names.sort_unstable();
+    let all = names.len();
+    names.dedup();
+    assert_eq!(names.len(), all, "no family is there twice");
+
     let knobs: Vec<KnobStatus> = running.json("/v1/knobs").await;
     let on: Vec<_> = knobs.iter().filter(|k| k.on).map(|k| k.id.as_str()).collect();
     assert_eq!(on, ["notices-cached", "stats-frozen", "history-hidden", "qr-text"]);
@@ -190,5 +199,23 @@ async fn a_port_that_is_taken_is_named() {
     let config = other.changed(&[("agent.listen", listen.clone().into())]);
     let error = spillway_daemon::run(config, spillway_part::Shutdown::new()).await.unwrap_err();
     assert!(error.to_string().contains(&listen), "{error}");
+    running.stop().await;
+}
+
+/// Most ticks decide the same again and publish nothing, but what they saw and why changes.
+#[tokio::test]
+async fn the_present_decision_is_explained_beside_the_one_that_published() {
+    let site = Site::new(3000).await;
+    let mut agent = site.agent().await;
+    for _ in 0..20 {
+        site.second(&mut agent, 10).await;
+    }
+    let running = Running::serve(&site, agent).await;
+    let explain: Explain = running.json("/v1/explain").await;
+    let (now, then) = (explain.decision.unwrap(), explain.published.unwrap());
+    assert!(then.published && !now.published);
+    assert!(now.at > then.at, "{now:?}");
+    assert_eq!((then.generation, then.at), (explain.plan.generation, explain.plan.issued_at));
+    assert_eq!(explain.plan.reasons, then.reasons);
     running.stop().await;
 }

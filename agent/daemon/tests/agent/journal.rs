@@ -2,7 +2,8 @@
 
 use spillway_daemon::recompute;
 use spillway_decide::Policy;
-use spillway_model::SignedPlan;
+use spillway_model::api::Status;
+use spillway_model::{SignedPlan, Tier};
 
 use crate::site::{Running, Site};
 
@@ -99,6 +100,94 @@ async fn it_starts_without_a_journal_that_cannot_be_made() {
     let running = Running::serve(&site, agent).await;
     let answer = running.get("/v1/decisions").await;
     assert_eq!(answer.status, 503);
-    assert_eq!(running.get("/v1/status").await.status, 200);
+    let status: Status = running.json("/v1/status").await;
+    let [warning] = status.warnings.as_slice() else { panic!("{:?}", status.warnings) };
+    assert!(warning.contains("journal.db cannot be written"), "{warning}");
+    let metrics = running.get("/metrics").await;
+    let metrics = String::from_utf8_lossy(&metrics.body);
+    assert!(metrics.contains("\nspillway_journal_writable 0\n"), "{metrics}");
     running.stop().await;
+
+    // Once it can be made, it is, and the warning ends.
+    std::fs::remove_dir(site.config.state_path("journal.db")).unwrap();
+    let mut agent = site.agent().await;
+    site.second(&mut agent, 10).await;
+    let running = Running::serve(&site, agent).await;
+    assert!(running.json::<Status>("/v1/status").await.warnings.is_empty());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_damaged_journal_is_moved_aside_and_a_new_one_begun() {
+    let site = Site::new(3000).await;
+    let path = site.config.state_path("journal.db");
+    for (times, garbage) in ["x".repeat(5000).into_bytes(), vec![0x5a; 100]].iter().enumerate() {
+        std::fs::write(&path, garbage).unwrap();
+        let mut agent = site.agent().await;
+        for _ in 0..5 {
+            site.second(&mut agent, 800).await;
+        }
+        assert!(!agent.journal().decisions(None, 5).await.unwrap().is_empty());
+        let running = Running::serve(&site, agent).await;
+        let status: Status = running.json("/v1/status").await;
+        let [warning] = status.warnings.as_slice() else { panic!("{:?}", status.warnings) };
+        assert!(warning.contains("was damaged") && warning.contains(".damaged-"), "{warning}");
+        running.stop().await;
+        assert_eq!(damaged(&site).len(), times + 1);
+        for file in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{file}", path.display()));
+        }
+    }
+    assert!(damaged(&site).contains(&vec![0x5a; 100]), "what was damaged can be looked at");
+}
+
+/// What the damaged journals of a site hold.
+fn damaged(site: &Site) -> Vec<Vec<u8>> {
+    let entries = std::fs::read_dir(site.config.state_path("")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let damaged = paths.filter(|path| path.to_string_lossy().contains("journal.db.damaged-"));
+    damaged.map(|path| std::fs::read(path).unwrap()).collect()
+}
+
+/// Only the table of plans is damaged: the orders in force are still read, and kept.
+#[tokio::test]
+async fn orders_outlive_a_damaged_journal() {
+    let site = Site::new(1000).await;
+    let running = Running::start(&site).await;
+    let order = r#"{"tier":2,"for_secs":600,"by":"ann: drill"}"#;
+    running.send("PUT", "/v1/tier", order).await;
+    running.stop().await;
+    let mut journal = site.journal_rows().connect().await;
+    sqlx::query("UPDATE plans SET signed = 'torn'").execute(&mut journal).await.unwrap();
+    drop(journal);
+
+    for restart in 0..2 {
+        let running = Running::start(&site).await;
+        let status: Status = running.json("/v1/status").await;
+        assert_eq!(status.orders.len(), 1, "restart {restart}");
+        assert_eq!(status.orders[0].by, "ann: drill");
+        assert_eq!(status.warnings.len(), 1 - restart, "{:?}", status.warnings);
+        let knobs = running.send("DELETE", "/v1/knobs/qr-text", "").await;
+        assert_eq!(knobs.status, 200);
+        assert_eq!(running.json::<Status>("/v1/status").await.tier, Tier::Visible);
+        running.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_journal_of_a_later_version_is_left_alone() {
+    let site = Site::new(3000).await;
+    drop(site.agent().await);
+    let mut journal = site.journal_rows().connect().await;
+    sqlx::query("PRAGMA user_version = 9").execute(&mut journal).await.unwrap();
+    drop(journal);
+    let mut agent = site.agent().await;
+    site.second(&mut agent, 800).await;
+    site.second(&mut agent, 800).await;
+    assert!(agent.plans().load().generation > 0);
+    let running = Running::serve(&site, agent).await;
+    let status: Status = running.json("/v1/status").await;
+    assert!(status.warnings[0].contains("a later version"), "{:?}", status.warnings);
+    running.stop().await;
+    assert!(damaged(&site).is_empty());
 }

@@ -47,6 +47,8 @@ async fn an_order_that_makes_no_sense_is_refused() {
         (r#"{"tier":1,"for_secs":86401,"by":"a"}"#, "write 1 to 86400"),
         (r#"{"tier":1,"for_secs":60,"by":""}"#, "who and why"),
         (long.as_str(), "who and why"),
+        (r#"{"tier":1,"for_secs":60,"by":"ann\u001b[2J"}"#, "control character \\u{1b}"),
+        (r#"{"tier":1,"for_secs":60,"by":"ann\nroot: fine"}"#, "control character \\u{a}"),
         (r#"{"tier":1,"for_secs":60}"#, "missing field `by`"),
         (r#"{"tier":1,"for_secs":60,"by":"a","more":1}"#, "unknown field `more`"),
         ("", "not such an order"),
@@ -74,8 +76,16 @@ async fn a_knob_is_turned_on_and_held_off() {
     let answer = running.send("PUT", "/v1/knobs/qr-text", on).await;
     let knob: KnobStatus = serde_json::from_slice(&answer.body).unwrap();
     assert!(knob.on && knob.by.unwrap().contains("bob: test"));
-    let off = r#"{"on":false,"for_secs":60,"by":"bob: test"}"#;
-    running.send("PUT", "/v1/knobs/qr-text", off).await;
+    let off = r#"{"on":false,"for_secs":6000,"by":"eve: shop week"}"#;
+    let answer = running.send("PUT", "/v1/knobs/qr-text", off).await;
+    let knob: KnobStatus = serde_json::from_slice(&answer.body).unwrap();
+    let (order, replaced) = (knob.order.unwrap(), knob.replaced.unwrap());
+    assert_eq!(
+        (order.what.as_str(), order.by.as_str()),
+        ("knob qr-text held off", "eve: shop week")
+    );
+    assert_eq!((replaced.what.as_str(), replaced.by.as_str()), ("knob qr-text on", "bob: test"));
+    assert!(!knob.on && knob.until == Some(order.until) && order.until > replaced.until);
     running.send("PUT", "/v1/tier", TIER_2).await;
     let knobs: Vec<KnobStatus> = running.json("/v1/knobs").await;
     let is_on = |id: &str| knobs.iter().any(|knob| knob.id.as_str() == id && knob.on);
@@ -83,6 +93,29 @@ async fn a_knob_is_turned_on_and_held_off() {
     // Cleared, it does what its tier says again.
     let answer = running.send("DELETE", "/v1/knobs/qr-text", "").await;
     assert!(serde_json::from_slice::<KnobStatus>(&answer.body).unwrap().on);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_order_on_the_tier_is_shown_and_names_the_one_it_replaces() {
+    let site = Site::new(1000).await;
+    let running = Running::start(&site).await;
+    let status = |answer: &spillway_part::client::Answer| -> Status {
+        serde_json::from_slice(&answer.body).unwrap()
+    };
+    let first = status(&running.send("PUT", "/v1/tier", TIER_2).await);
+    assert_eq!(first.replaced, None);
+    let bob = r#"{"tier":1,"for_secs":60,"by":"bob: storm"}"#;
+    let second = status(&running.send("PUT", "/v1/tier", bob).await);
+    assert_eq!(second.replaced, Some(first.orders[0].clone()));
+    assert_eq!(second.orders[0].what, "at least tier 1 (invisible)");
+    assert_eq!(running.json::<Status>("/v1/status").await.orders, second.orders);
+    // A knob that is on by that order ends with it, not with the plan's lease.
+    let knobs: Vec<KnobStatus> = running.json("/v1/knobs").await;
+    assert_eq!(knobs[0].until, Some(second.orders[0].until));
+    let cleared = status(&running.send("DELETE", "/v1/tier", "").await);
+    assert_eq!(cleared.replaced.unwrap().by, "bob: storm");
+    assert!(cleared.orders.is_empty());
     running.stop().await;
 }
 

@@ -45,7 +45,7 @@ async fn an_ill_part_is_missing_and_the_tick_ends_in_time() {
         ("dns", "no answer from"),
         ("balancer east", "cannot read the answer"),
         ("east-one-code", "500 Internal Server Error: no"),
-        ("cloud", "is a Agent, but the configuration has a Cloud there"),
+        ("cloud", "answers as agent, but the configuration has the cloud there"),
     ] {
         assert!(missing.get(part).is_some_and(|text| text.contains(reason)), "{part}: {missing:?}");
     }

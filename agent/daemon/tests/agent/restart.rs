@@ -4,7 +4,7 @@ use spillway_daemon::Agent;
 use spillway_model::plan::{Plan, signing_key};
 use spillway_model::{SignedPlan, SiteId};
 
-use crate::site::{Running, Site, write_keys};
+use crate::site::{Running, Site, write_keys, write_secret};
 
 fn share(plan: &Plan) -> f64 {
     plan.share(&SiteId::new("east").unwrap()).get()
@@ -141,14 +141,14 @@ async fn missing_or_wrong_keys_are_named_with_the_remedy() {
     let site = Site::new(3000).await;
     let path = |name| site.config.state_path(name);
     for name in ["plan.key", "plan.pub", "operator.token"] {
-        let content = std::fs::read(path(name)).unwrap();
+        let content = std::fs::read_to_string(path(name)).unwrap();
         std::fs::remove_file(path(name)).unwrap();
         let refusal = site.refusal().await;
         assert!(refusal.contains(name) && refusal.contains("spillway keygen"), "{refusal}");
-        std::fs::write(path(name), "nonsense\n").unwrap();
+        write_secret(&site.config, name, "nonsense\n");
         let refusal = site.refusal().await;
         assert!(refusal.contains(name) && refusal.contains("spillway keygen"), "{refusal}");
-        std::fs::write(path(name), content).unwrap();
+        write_secret(&site.config, name, &content);
     }
     let public = std::fs::read(path("plan.pub")).unwrap();
     write_keys(&site.config, [9; 32]);
@@ -158,9 +158,22 @@ async fn missing_or_wrong_keys_are_named_with_the_remedy() {
 }
 
 #[tokio::test]
-async fn a_damaged_journal_is_refused_by_name() {
+async fn secrets_that_others_may_use_are_refused() {
+    use std::os::unix::fs::PermissionsExt as _;
     let site = Site::new(3000).await;
-    std::fs::write(site.config.state_path("journal.db"), "x".repeat(5000)).unwrap();
-    let refusal = site.refusal().await;
-    assert!(refusal.contains("journal.db is damaged: move it aside"), "{refusal}");
+    for name in ["plan.key", "operator.token"] {
+        let path = site.config.state_path(name);
+        let set = |mode| {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for loose in [0o644, 0o640, 0o602] {
+            set(loose);
+            let refusal = site.refusal().await;
+            assert!(refusal.contains(&format!("chmod 600 {}", path.display())), "{refusal}");
+            assert!(refusal.contains(&format!("{loose:o}")), "{refusal}");
+        }
+        set(0o400);
+        drop(site.agent().await);
+        set(0o600);
+    }
 }

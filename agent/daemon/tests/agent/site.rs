@@ -77,7 +77,7 @@ impl Site {
         let config = Arc::new(Config::parse(&text, folder.path()).unwrap());
         std::fs::create_dir_all(config.state_path("")).unwrap();
         write_keys(&config, [7; 32]);
-        std::fs::write(config.state_path("operator.token"), format!("{TOKEN}\n")).unwrap();
+        write_secret(&config, "operator.token", &format!("{TOKEN}\n"));
         let now = Arc::new(AtomicU64::new(START));
         let mut site = Self { config, folder, fakes: Vec::new(), now, text, _block: block };
         site.start_parts().await;
@@ -225,10 +225,18 @@ impl Journal {
     }
 }
 
+/// Writes a file of the state folder that only its owner may use.
+pub(crate) fn write_secret(config: &Config, name: &str, content: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = config.state_path(name);
+    std::fs::write(&path, content).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
 pub(crate) fn write_keys(config: &Config, seed: [u8; 32]) {
     let line = encode_key(&seed);
     let key = signing_key(&line).unwrap();
-    std::fs::write(config.state_path("plan.key"), format!("{line}\n")).unwrap();
+    write_secret(config, "plan.key", &format!("{line}\n"));
     let public = encode_key(key.verifying_key().as_bytes());
     std::fs::write(config.state_path("plan.pub"), format!("{public}\n")).unwrap();
 }
