@@ -38,6 +38,8 @@ use crate::start::DRAIN;
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Pause after a failed accept, which is mostly a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long after the shutdown the rest of a head is waited for: it is on its way, or never comes.
+const LAST_HEAD: Duration = Duration::from_millis(500);
 /// What is answered to a head that did not come in time (RFC 9110 §15.5.9).
 const LATE: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
@@ -162,6 +164,9 @@ async fn connection(
         if !told && ending.as_mut().poll(cx).is_ready() {
             told = true;
             Pin::new(&mut connection).graceful_shutdown();
+            if waiting(turn) {
+                deadline.as_mut().reset(Instant::now() + LAST_HEAD);
+            }
         }
         if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(Some(ended));

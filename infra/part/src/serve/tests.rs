@@ -144,6 +144,20 @@ async fn the_drain_finishes_requests_under_way() {
 }
 
 #[tokio::test]
+async fn the_drain_does_not_wait_for_half_a_head() {
+    let long = Duration::from_secs(600);
+    let server = Server::start(Limits { first_head: long, drain: long, ..limits() }).await;
+    let mut half = server.send(HALF).await;
+    // Once this one is served, the half before it has been accepted.
+    assert!(answer(&mut server.send(REQUEST).await).await.ends_with("here"));
+    server.shutdown.cancel();
+    // Nothing is said where nothing had been read yet.
+    let told = answer(&mut half).await;
+    assert!(told.is_empty() || told.starts_with("HTTP/1.1 408"), "{told}");
+    server.end().await;
+}
+
+#[tokio::test]
 async fn the_drain_ends() {
     let brief = Duration::from_millis(30);
     let server = Server::start(Limits { drain: brief, ..limits() }).await;
