@@ -26,7 +26,7 @@ use spillway_model::Config;
 use spillway_part::{Shutdown, StartError, follow, start};
 
 pub use answer::{Outcome, Transport, answer};
-pub use master::{Place, ZoneError};
+pub use master::{Place, ZoneError, ZoneErrors};
 pub use serve::{Sockets, serve};
 pub use steer::{Explanation, Snapshot, Steering, explain};
 pub use zone::Zones;
@@ -39,7 +39,7 @@ pub enum DnsError {
     Start(#[from] StartError),
     /// Its zones are wrong.
     #[error(transparent)]
-    Zone(#[from] ZoneError),
+    Zone(#[from] ZoneErrors),
     /// Its admin listener failed.
     #[error("the admin listener of the name server failed")]
     Admin(#[source] std::io::Error),
@@ -48,13 +48,14 @@ pub enum DnsError {
 /// Reads the zones of a configuration, with its steered names.
 ///
 /// # Errors
-/// When a zone file cannot be read or is wrong, or no zone has the name of the service.
-pub fn zones(config: &Config) -> Result<Zones, ZoneError> {
+/// All that is wrong: with the files, or with the names once every file is good.
+pub fn zones(config: &Config) -> Result<Zones, ZoneErrors> {
     let files: Vec<_> = config.dns.zone_files.iter().map(|file| config.path(file)).collect();
     let mut zones = Zones::read(&files)?;
-    zones.steer(&config.service.host)?;
-    zones.cloud(&config.service.slb_host)?;
-    Ok(zones)
+    let steered = zones.steer(&config.service.host);
+    let cloud = zones.cloud(&config.service.slb_host, config.cloud.local.is_some());
+    let errors: Vec<_> = [steered, cloud].into_iter().filter_map(Result::err).collect();
+    if errors.is_empty() { Ok(zones) } else { Err(ZoneErrors(errors)) }
 }
 
 /// Runs the name server of a configuration until `shutdown`.

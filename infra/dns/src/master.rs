@@ -5,24 +5,45 @@
 //! data of the rarer types (see [`crate::rdata`]).
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hickory_proto::rr::{Name, RData, RecordType};
 use hickory_proto::serialize::txt::parse_ttl;
 
+use spillway_part::files;
+
 use crate::{name, rdata};
 
 /// How deep `$INCLUDE` may nest.
 const INCLUDE_DEPTH_MAX: usize = 8;
+/// Most bytes of a zone, with all that it includes, however often.
+const BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// With so many mistakes in a zone, a person has enough to do.
+const ERRORS_MAX: usize = 100;
 /// Largest time to live (RFC 2181 §8).
 const TTL_MAX: u32 = 0x7fff_ffff;
 
 /// A line of a master file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     file: Arc<Path>,
     line: usize,
+}
+
+impl Place {
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The line, counted from 1.
+    #[must_use]
+    pub fn line(&self) -> usize {
+        self.line
+    }
 }
 
 impl fmt::Display for Place {
@@ -51,16 +72,60 @@ pub enum ZoneError {
         /// What is wrong and, where it is not obvious, what to write.
         reason: String,
     },
-    /// The zones as a whole are wrong.
-    #[error("{0}")]
-    Whole(String),
+    /// A zone as a whole is wrong.
+    #[error("{path}: {reason}")]
+    Zone {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A name of the configuration does not fit the zones.
+    #[error("{reason}")]
+    Name {
+        /// Which, as a path in the configuration.
+        setting: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 impl ZoneError {
     pub(crate) fn at(place: &Place, reason: impl Into<String>) -> Self {
         Self::Line { place: place.clone(), reason: reason.into() }
     }
+
+    /// The line that is wrong, if it is one.
+    #[must_use]
+    pub fn place(&self) -> Option<&Place> {
+        match self {
+            Self::Line { place, .. } => Some(place),
+            _ => None,
+        }
+    }
 }
+
+/// All that is wrong with zones: file by file, by line. Never empty.
+#[derive(Debug)]
+pub struct ZoneErrors(pub Vec<ZoneError>);
+
+impl fmt::Display for ZoneErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{error}")?;
+            // A list has no one source to leave this to.
+            if let ZoneError::Read { source, .. } = error {
+                write!(f, ": {source}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ZoneErrors {}
 
 /// One record and where it stands.
 #[derive(Debug, Clone)]
@@ -90,17 +155,17 @@ impl Field {
 }
 
 /// Reads a master file and those it includes.
-pub(crate) fn read(path: &Path) -> Result<Vec<Placed>, ZoneError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<Placed>, Vec<ZoneError>> {
     let mut reader = Reader::default();
-    reader.file(path, 0)?;
-    Ok(reader.records)
+    reader.file(path, 0);
+    reader.finish()
 }
 
 /// Reads a master file from memory; `path` is for messages and for relative `$INCLUDE`s.
-pub(crate) fn read_text(text: &[u8], path: &Path) -> Result<Vec<Placed>, ZoneError> {
+pub(crate) fn read_text(text: &[u8], path: &Path) -> Result<Vec<Placed>, Vec<ZoneError>> {
     let mut reader = Reader::default();
-    reader.text(text, path, 0)?;
-    Ok(reader.records)
+    reader.text(text, path, 0);
+    reader.finish()
 }
 
 #[derive(Default)]
@@ -110,53 +175,81 @@ struct Reader {
     default_ttl: Option<u32>,
     last_ttl: Option<u32>,
     records: Vec<Placed>,
+    errors: Vec<ZoneError>,
+    bytes: u64,
 }
 
 impl Reader {
-    fn file(&mut self, path: &Path, depth: usize) -> Result<(), ZoneError> {
-        let text = std::fs::read(path)
-            .map_err(|source| ZoneError::Read { path: path.to_owned(), source })?;
-        self.text(&text, path, depth)
+    fn finish(self) -> Result<Vec<Placed>, Vec<ZoneError>> {
+        if self.errors.is_empty() { Ok(self.records) } else { Err(self.errors) }
     }
 
-    fn text(&mut self, text: &[u8], path: &Path, depth: usize) -> Result<(), ZoneError> {
+    fn file(&mut self, path: &Path, depth: usize) {
+        // Whatever is no regular file could go on for ever.
+        match files::read_at_most(path, BYTES_MAX - self.bytes) {
+            Ok(text) => {
+                self.bytes += text.len() as u64;
+                self.text(&text, path, depth);
+            }
+            Err(mut source) => {
+                if source.kind() == io::ErrorKind::FileTooLarge {
+                    let message = format!(
+                        "a zone has at most {} MiB with all that it includes",
+                        BYTES_MAX >> 20
+                    );
+                    source = io::Error::new(source.kind(), message);
+                }
+                self.errors.push(ZoneError::Read { path: path.to_owned(), source });
+            }
+        }
+    }
+
+    fn text(&mut self, text: &[u8], path: &Path, depth: usize) {
         let file: Arc<Path> = path.into();
         let place = |line| Place { file: file.clone(), line };
         let mut lexer = Lexer { text, line: 1 };
-        while let Some(entry) =
-            lexer.next().map_err(|(line, reason)| ZoneError::at(&place(line), reason))?
-        {
+        while self.errors.len() < ERRORS_MAX {
+            let entry = match lexer.next() {
+                Ok(Some(entry)) => entry,
+                Ok(None) => return,
+                Err((line, reason)) => {
+                    self.errors.push(ZoneError::at(&place(line), reason));
+                    return;
+                }
+            };
             let place = place(entry.line);
-            if entry.fields[0].is("$INCLUDE") {
-                self.include(&entry, &place, depth)?;
+            let read = if entry.fields[0].is("$INCLUDE") {
+                self.include(&entry, &place, depth)
             } else {
-                self.entry(&entry, &place).map_err(|reason| ZoneError::at(&place, reason))?;
+                self.entry(&entry, &place)
+            };
+            if let Err(reason) = read {
+                self.errors.push(ZoneError::at(&place, reason));
+                // What the line should have set is made up, or each line after it would be told for
+                // the want of it. No zone is built of what was read after a mistake.
+                self.origin.get_or_insert_with(Name::root);
+                self.owner.get_or_insert_with(Name::root);
+                self.last_ttl.get_or_insert(0);
             }
         }
-        Ok(())
     }
 
     /// The owner and origin of the including file hold again after the included one (RFC 1035 §5.1).
-    fn include(&mut self, entry: &Entry, place: &Place, depth: usize) -> Result<(), ZoneError> {
+    fn include(&mut self, entry: &Entry, place: &Place, depth: usize) -> Result<(), String> {
         let (file, origin) = match &entry.fields[1..] {
             [file] => (file, None),
             [file, origin] => (file, Some(origin)),
-            _ => return Err(ZoneError::at(place, "write $INCLUDE FILE [ORIGIN]")),
+            _ => return Err("write $INCLUDE FILE [ORIGIN]".to_owned()),
         };
         if depth >= INCLUDE_DEPTH_MAX {
-            return Err(ZoneError::at(
-                place,
-                "$INCLUDE nests too deep; does a file include itself?",
-            ));
+            return Err("$INCLUDE nests too deep; does a file include itself?".to_owned());
         }
         let before = (self.origin.clone(), self.owner.clone());
         if let Some(origin) = origin {
-            let origin = name::parse(&origin.bytes, self.origin.as_ref())
-                .map_err(|reason| ZoneError::at(place, reason))?;
-            self.origin = Some(origin);
+            self.origin = Some(name::parse(&origin.bytes, self.origin.as_ref())?);
         }
         let folder = place.file.parent().unwrap_or_else(|| Path::new(""));
-        self.file(&folder.join(file.shown()), depth + 1)?;
+        self.file(&folder.join(file.shown()), depth + 1);
         (self.origin, self.owner) = before;
         Ok(())
     }
@@ -370,7 +463,51 @@ mod tests {
     }
 
     fn error(text: &str) -> String {
-        read_text(text.as_bytes(), Path::new("z")).unwrap_err().to_string()
+        let errors = read_text(text.as_bytes(), Path::new("z")).unwrap_err();
+        ZoneErrors(errors).to_string()
+    }
+
+    #[test]
+    fn every_wrong_line_is_told_and_none_because_of_another() {
+        let text = "a 5 A 1.2.3.4\n$ORIGIN e.test.\n@ A 1.2.3.4\n$TTL soon\nb AA x\nc..d 5 A 1.2.3.4\n\tA 1.2.3\ne TXT ( f\n";
+        let expected = [
+            "z:1: `a` is relative and there is no $ORIGIN",
+            "z:4: `soon` is not a time to live from 0 to 2147483647 s",
+            "z:5: `AA` is not a record type",
+            "z:6: ",
+            "z:7: `1.2.3` is not an IPv4 address",
+            "z:8: `(` is never closed",
+        ];
+        let told = error(text);
+        assert_eq!(told.lines().count(), expected.len(), "{told}");
+        for (line, start) in told.lines().zip(expected) {
+            assert!(line.starts_with(start), "{start}\n{told}");
+        }
+        assert_eq!(error(&"a 5 A x\n".repeat(5000)).lines().count(), ERRORS_MAX);
+    }
+
+    #[test]
+    fn what_never_ends_is_no_zone_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let huge = folder.path().join("huge");
+        std::fs::File::create(&huge).unwrap().set_len(BYTES_MAX + 1).unwrap();
+        // Included often enough, a small file is large too.
+        let (often, part) = (folder.path().join("often"), folder.path().join("part"));
+        std::fs::write(&often, "$INCLUDE part .\n".repeat(3)).unwrap();
+        std::fs::write(&part, vec![b'\n'; usize::try_from(BYTES_MAX / 2).unwrap()]).unwrap();
+        for (path, expected) in [
+            (&pipe, "it is not a regular file"),
+            (&folder.path().to_owned(), "it is not a regular file"),
+            (&PathBuf::from("/dev/zero"), "it is not a regular file"),
+            (&huge, "at most 64 MiB"),
+            (&often, "at most 64 MiB"),
+        ] {
+            let errors = ZoneErrors(read(path).unwrap_err()).to_string();
+            assert!(errors.starts_with("cannot read the zone file "), "{errors}");
+            assert!(errors.contains(expected), "{errors}");
+        }
     }
 
     #[test]
@@ -444,9 +581,12 @@ mod tests {
             |records: Vec<Placed>| records.iter().map(|r| r.owner.to_string()).collect::<Vec<_>>();
         assert_eq!(owners(read(&main).unwrap()), ["a.x.y.", "b.e.", "a.x.y."]);
         std::fs::write(folder.path().join("sub"), "$INCLUDE sub\n").unwrap();
-        let message = read(&main).unwrap_err().to_string();
+        let message = ZoneErrors(read(&main).unwrap_err()).to_string();
         assert!(message.ends_with("sub:1: $INCLUDE nests too deep; does a file include itself?"));
         std::fs::remove_file(folder.path().join("sub")).unwrap();
-        assert!(matches!(read(&main), Err(ZoneError::Read { .. })));
+        assert!(matches!(
+            read(&main).unwrap_err()[..],
+            [ZoneError::Read { .. }, ZoneError::Read { .. }]
+        ));
     }
 }

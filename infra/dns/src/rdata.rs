@@ -198,7 +198,7 @@ mod tests {
     fn data(text: &str) -> Result<RData, String> {
         read_text(format!("$ORIGIN e.test.\nx 5 IN {text}\n").as_bytes(), Path::new("z"))
             .map(|records| records[0].data.clone())
-            .map_err(|e| e.to_string())
+            .map_err(|e| e[0].to_string())
     }
 
     #[test]

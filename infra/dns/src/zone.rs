@@ -10,7 +10,7 @@ use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{Name, RData, RecordType};
 use hickory_proto::serialize::binary::{BinEncodable as _, BinEncoder};
 
-use crate::master::{self, Place, Placed, ZoneError};
+use crate::master::{self, Place, Placed, ZoneError, ZoneErrors};
 use crate::name;
 
 /// The zones of one server, checked.
@@ -81,31 +81,33 @@ impl Zones {
     /// Reads and checks master files.
     ///
     /// # Errors
-    /// The first mistake found, with its file and line.
-    pub fn read<P: AsRef<Path>>(files: &[P]) -> Result<Self, ZoneError> {
-        let mut zones = Self::default();
-        for file in files {
-            zones.add(master::read(file.as_ref())?, file.as_ref())?;
+    /// All mistakes found, file by file.
+    pub fn read<P: AsRef<Path>>(files: &[P]) -> Result<Self, ZoneErrors> {
+        let (mut zones, mut errors) = (Self::default(), Vec::new());
+        for file in files.iter().map(AsRef::as_ref) {
+            let added = master::read(file).and_then(|records| zones.add(records, file));
+            errors.extend(added.err().into_iter().flatten());
         }
-        Ok(zones)
+        if errors.is_empty() { Ok(zones) } else { Err(ZoneErrors(errors)) }
     }
 
     /// Reads and checks one master file that is in memory; `path` is for messages.
     ///
     /// # Errors
-    /// The first mistake found, with its line.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, ZoneError> {
+    /// All mistakes found.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ZoneErrors> {
         let mut zones = Self::default();
-        zones.add(master::read_text(text.as_bytes(), path)?, path)?;
+        let records = master::read_text(text.as_bytes(), path).map_err(ZoneErrors)?;
+        zones.add(records, path).map_err(ZoneErrors)?;
         Ok(zones)
     }
 
-    fn add(&mut self, records: Vec<Placed>, file: &Path) -> Result<(), ZoneError> {
+    fn add(&mut self, records: Vec<Placed>, file: &Path) -> Result<(), Vec<ZoneError>> {
         let zone = Zone::build(records, file)?;
         let apex = zone.apex.clone();
         if self.by_apex.insert(zone.apex_key.clone(), zone).is_some() {
-            let message = format!("{}: the zone {apex} stands in another file too", file.display());
-            return Err(ZoneError::Whole(message));
+            let reason = format!("the zone {apex} stands in another file too");
+            return Err(vec![ZoneError::Zone { path: file.to_owned(), reason }]);
         }
         Ok(())
     }
@@ -131,9 +133,13 @@ impl Zones {
     /// # Errors
     /// When no zone has the name, it is delegated or an alias.
     pub fn steer(&mut self, host: &str) -> Result<(), ZoneError> {
-        let owner = name::parse(host.as_bytes(), Some(&Name::root())).map_err(ZoneError::Whole)?;
+        let setting = "service.host";
+        let owner = name::parse(host.as_bytes(), Some(&Name::root()))
+            .map_err(|reason| ZoneError::Name { setting, reason })?;
         let key = name::key(&owner);
-        let refuse = |why: &str| Err(ZoneError::Whole(format!("cannot steer {owner}: {why}")));
+        let refuse = |why: &str| {
+            Err(ZoneError::Name { setting, reason: format!("cannot steer {owner}: {why}") })
+        };
         let apex = self.enclosing(&key).map(|zone| zone.apex_key.clone());
         let Some(zone) = apex.and_then(|apex| self.by_apex.get_mut(&apex)) else {
             return refuse("no zone file has the zone it is in");
@@ -155,15 +161,27 @@ impl Zones {
     }
 
     /// Makes the configuration answer for the addresses of the cloud's load balancer, if `host` is
-    /// in a zone of ours that says nothing about it.
+    /// in a zone of ours that says nothing about it. Another's name must be answered elsewhere;
+    /// `local` says that there is no elsewhere.
     ///
     /// # Errors
-    /// When it is not a name.
-    pub fn cloud(&mut self, host: &str) -> Result<(), ZoneError> {
-        let owner = name::parse(host.as_bytes(), Some(&Name::root())).map_err(ZoneError::Whole)?;
+    /// When it is not a name, or `local` and in no zone of ours.
+    pub fn cloud(&mut self, host: &str, local: bool) -> Result<(), ZoneError> {
+        let setting = "service.slb_host";
+        let owner = name::parse(host.as_bytes(), Some(&Name::root()))
+            .map_err(|reason| ZoneError::Name { setting, reason })?;
         let key = name::key(&owner);
         let apex = self.enclosing(&key).map(|zone| zone.apex_key.clone());
-        let Some(zone) = apex.and_then(|apex| self.by_apex.get_mut(&apex)) else { return Ok(()) };
+        let Some(zone) = apex.and_then(|apex| self.by_apex.get_mut(&apex)) else {
+            if !local {
+                return Ok(());
+            }
+            let reason = format!(
+                "nobody answers for {owner}, the load balancer of the cloud on this machine: no zone \
+                 file has the zone it is in"
+            );
+            return Err(ZoneError::Name { setting, reason });
+        };
         let answers = [RecordType::A, RecordType::AAAA, RecordType::CNAME];
         let silent = match zone.find(&key) {
             Hit::Node(node) | Hit::Wildcard(node) => {
@@ -180,36 +198,35 @@ impl Zones {
 }
 
 impl Zone {
-    fn build(records: Vec<Placed>, file: &Path) -> Result<Self, ZoneError> {
-        let whole = |why: &str| ZoneError::Whole(format!("{}: {why}", file.display()));
+    fn build(records: Vec<Placed>, file: &Path) -> Result<Self, Vec<ZoneError>> {
+        let whole = |reason: String| vec![ZoneError::Zone { path: file.to_owned(), reason }];
         let mut soas = records.iter().filter(|r| r.data.record_type() == RecordType::SOA);
-        let soa = soas.next().ok_or_else(|| whole("the zone has no SOA record"))?;
-        if let Some(second) = soas.next() {
-            return Err(ZoneError::at(&second.place, "a second SOA record; a file is one zone"));
-        }
+        let soa = soas.next().ok_or_else(|| whole("the zone has no SOA record".to_owned()))?;
+        let second = "a second SOA record; a file is one zone";
+        let mut errors: Vec<_> = soas.map(|soa| ZoneError::at(&soa.place, second)).collect();
         let apex = soa.owner.clone();
         let negative = negative(soa);
         let apex_key: Box<[u8]> = name::key(&apex).into();
         let mut zone = Self { apex, apex_key, negative, nodes: HashMap::new() };
         let mut places: HashMap<(Box<[u8]>, RecordType), Place> = HashMap::new();
         for record in records {
-            let key = name::key(&record.owner);
+            let (key, rtype) = (name::key(&record.owner), record.data.record_type());
             if !name::is_within(&key, &zone.apex_key) {
                 let reason = format!("{} is outside the zone {}", record.owner, zone.apex);
-                return Err(ZoneError::at(&record.place, reason));
+                errors.push(ZoneError::at(&record.place, reason));
+                continue;
             }
-            encodes(&record)?;
-            places
-                .entry((key.into(), record.data.record_type()))
-                .or_insert_with(|| record.place.clone());
-            zone.insert(record)?;
+            places.entry((key.into(), rtype)).or_insert_with(|| record.place.clone());
+            errors.extend(encodes(&record).and_then(|()| zone.insert(record)).err());
         }
+        errors.extend(zone.misplaced_aliases(&places));
+        errors.sort_by(|a, b| a.place().cmp(&b.place()));
         let at_apex = zone.nodes.get(&zone.apex_key).and_then(|node| node.set(RecordType::NS));
         if at_apex.is_none() {
-            return Err(whole(&format!("the zone has no NS record at its apex, {}", zone.apex)));
+            let reason = format!("the zone has no NS record at its apex, {}", zone.apex);
+            errors.extend(whole(reason));
         }
-        zone.check_aliases(&places)?;
-        Ok(zone)
+        if errors.is_empty() { Ok(zone) } else { Err(errors) }
     }
 
     fn insert(&mut self, record: Placed) -> Result<(), ZoneError> {
@@ -247,24 +264,18 @@ impl Zone {
     }
 
     /// A CNAME stands alone at its name (RFC 2181 §10.1).
-    fn check_aliases(
+    fn misplaced_aliases(
         &self,
         places: &HashMap<(Box<[u8]>, RecordType), Place>,
-    ) -> Result<(), ZoneError> {
-        for (key, node) in &self.nodes {
-            if node.set(RecordType::CNAME).is_none() {
-                continue;
-            }
-            let other = node.sets.iter().map(|set| set.rtype).find(|t| *t != RecordType::CNAME);
-            if let Some(other) = other
-                && let Some(place) = places.get(&(key.clone(), RecordType::CNAME))
-            {
-                let reason =
-                    format!("a CNAME stands alone, and {} has {other} records too", node.owner);
-                return Err(ZoneError::at(place, reason));
-            }
-        }
-        Ok(())
+    ) -> impl Iterator<Item = ZoneError> {
+        self.nodes.iter().filter_map(|(key, node)| {
+            node.set(RecordType::CNAME)?;
+            let other = node.sets.iter().map(|set| set.rtype).find(|t| *t != RecordType::CNAME)?;
+            let place = places.get(&(key.clone(), RecordType::CNAME))?;
+            let reason =
+                format!("a CNAME stands alone, and {} has {other} records too", node.owner);
+            Some(ZoneError::at(place, reason))
+        })
     }
 
     /// The node of a name, below cuts too: for glue.
@@ -396,6 +407,15 @@ mod tests {
         for (more, message) in refused {
             assert_eq!(zones(more).unwrap_err(), message);
         }
+        let several = zones("b CNAME c\nb A 192.0.2.1\nx.other. A 192.0.2.1\na CNAME b\na NS b\n");
+        let lines =
+            ["z:5: a CNAME stands alone", "z:7: x.other. is outside", "z:8: a CNAME stands"];
+        let several = several.unwrap_err();
+        assert_eq!(several.lines().count(), 3, "{several}");
+        assert!(
+            several.lines().zip(lines).all(|(told, start)| told.starts_with(start)),
+            "{several}"
+        );
         let no_ns = Zones::parse("e. 5 SOA e. e. 1 2 3 4 5\n", Path::new("z")).unwrap_err();
         assert_eq!(no_ns.to_string(), "z: the zone has no NS record at its apex, e.");
         let empty = Zones::parse("; nothing\n", Path::new("z")).unwrap_err();
@@ -425,5 +445,8 @@ mod tests {
         ] {
             assert!(steer(more, host).is_err(), "{more} {host}");
         }
+        assert!(zones("").unwrap().cloud("cloud.other", false).is_ok());
+        let alone = zones("").unwrap().cloud("cloud.other", true).unwrap_err();
+        assert!(alone.to_string().starts_with("nobody answers for cloud.other"), "{alone}");
     }
 }

@@ -18,7 +18,15 @@ pub const BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// # Errors
 /// When it cannot be read, is no regular file or is larger.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    read_open(open(path)?)
+    read_at_most(path, BYTES_MAX)
+}
+
+/// Reads a regular file of at most so many bytes. Never waits for another process.
+///
+/// # Errors
+/// When it cannot be read, is no regular file or is larger.
+pub fn read_at_most(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    read_open(open(path)?, bytes_max)
 }
 
 /// Reads a file as [`read`] does, as text that only its owner may know: a key or a token.
@@ -36,8 +44,16 @@ pub fn read_secret(path: &Path) -> io::Result<String> {
         );
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
     }
-    String::from_utf8(read_open(file)?)
+    String::from_utf8(read_open(file, BYTES_MAX)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not text"))
+}
+
+/// Reads a configuration, from a pipe too: `check` takes one that a program makes.
+///
+/// # Errors
+/// When it cannot be read or is larger than [`BYTES_MAX`].
+pub fn read_config(path: &Path) -> io::Result<Vec<u8>> {
+    read_open(File::open(path)?, BYTES_MAX)
 }
 
 fn open(path: &Path) -> io::Result<File> {
@@ -50,11 +66,11 @@ fn open(path: &Path) -> io::Result<File> {
     }
 }
 
-fn read_open(file: File) -> io::Result<Vec<u8>> {
+fn read_open(file: impl io::Read, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > BYTES_MAX {
-        let message = format!("it is larger than {BYTES_MAX} bytes");
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        let message = format!("it is larger than {bytes_max} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
     }
     Ok(bytes)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spillway_model::Config;
-use spillway_model::config::Problems;
+use spillway_model::config::{Problem, Problems};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
@@ -87,12 +87,26 @@ pub enum StartError {
 /// # Errors
 /// When it cannot be read or is wrong.
 pub fn load_config(path: &Path) -> Result<Arc<Config>, StartError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| StartError::ReadConfig { path: path.to_owned(), source })?;
+    let text = read_config(path)?;
     let base = path.parent().unwrap_or_else(|| Path::new(""));
     Config::parse(&text, base)
         .map(Arc::new)
         .map_err(|problems| StartError::BadConfig { path: path.to_owned(), problems })
+}
+
+/// Reads the text of a configuration file.
+///
+/// # Errors
+/// When it cannot be read, is too large, or is not UTF-8, which has its place.
+pub fn read_config(path: &Path) -> Result<String, StartError> {
+    let bytes = crate::files::read_config(path)
+        .map_err(|source| StartError::ReadConfig { path: path.to_owned(), source })?;
+    String::from_utf8(bytes).map_err(|e| {
+        let good = String::from_utf8_lossy(&e.as_bytes()[..e.utf8_error().valid_up_to()]);
+        let message = "this is not UTF-8 text; save the file as UTF-8".to_owned();
+        let problem = Problem::at(&good, good.len(), message);
+        StartError::BadConfig { path: path.to_owned(), problems: Problems(vec![problem]) }
+    })
 }
 
 /// Listens on TCP with address reuse; `what` is the field of the configuration that says where.

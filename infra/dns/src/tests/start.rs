@@ -8,7 +8,7 @@ use spillway_model::{Config, Plan};
 use spillway_part::{Shutdown, start};
 
 use super::support::{Ask, CONFIG, addresses};
-use crate::{DnsError, Snapshot, Steering, ZoneError, run, zones};
+use crate::{DnsError, Snapshot, Steering, ZoneError, ZoneErrors, run, zones};
 
 #[test]
 fn the_example_is_served() {
@@ -29,11 +29,14 @@ async fn wrong_zones_are_told_with_file_and_line() {
     let config = Arc::new(Config::parse(CONFIG, folder.path()).unwrap());
     let file = folder.path().join("example.test.zone");
     let missing = run(config.clone(), Shutdown::new()).await.unwrap_err();
-    assert!(matches!(&missing, DnsError::Zone(ZoneError::Read { path, .. }) if *path == file));
+    let DnsError::Zone(ZoneErrors(missing)) = missing else { panic!("{missing}") };
+    assert!(matches!(&missing[..], [ZoneError::Read { path, .. }] if *path == file));
 
-    std::fs::write(&file, "example.test. 5 SOA a. b. 1 2 3 4 5\n@ NS a.\nx A 1.2.3\n").unwrap();
+    std::fs::write(&file, "example.test. 5 SOA a. b. 1 2 3 4 5\n@ NS a.\nx A 1.2.3\ny A 4\n")
+        .unwrap();
     let wrong = run(config.clone(), Shutdown::new()).await.unwrap_err();
-    let expected = format!("{}:3: `1.2.3` is not an IPv4 address", file.display());
+    let line = |n, what| format!("{}:{n}: `{what}` is not an IPv4 address", file.display());
+    let expected = [line(3, "1.2.3"), line(4, "4")].join("\n");
     assert_eq!(wrong.to_string(), expected);
 
     std::fs::write(&file, "other.test. 5 SOA a. b. 1 2 3 4 5\n@ NS a.\n").unwrap();
