@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
+use spillway_model::api::{BY_CHARS_MAX, unprintable};
 use spillway_model::{KnobId, Tier};
 
 /// Serve the baseline at home and spill the peak into the cloud.
@@ -21,7 +22,8 @@ pub(crate) struct Args {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done; 1 failed, or a verdict was not met; 64 wrong usage; 78 wrong configuration.
+Exit codes: 0 done; 1 failed, or a verdict was not met; 64 wrong usage; 69 the agent does not answer
+(status, explain and plan show then tell the last plan kept in the state folder); 78 wrong configuration.
 Environment: SPILLWAY_LOG filters the log (info), SPILLWAY_LOG_FORMAT=json makes it JSON.";
 
 #[derive(Debug, Subcommand)]
@@ -224,7 +226,7 @@ pub(crate) enum TierCommand {
         #[arg(long = "for", value_name = "TIME", value_parser = secs)]
         for_secs: u64,
         /// Why, for the audit.
-        #[arg(long, default_value = "no reason given")]
+        #[arg(long, default_value = "no reason given", value_parser = reason)]
         reason: String,
     },
     /// Hold no tier any more; the agent decides alone.
@@ -246,7 +248,7 @@ pub(crate) enum KnobCommand {
         #[arg(long = "for", value_name = "TIME", value_parser = secs)]
         for_secs: u64,
         /// Why, for the audit.
-        #[arg(long, default_value = "no reason given")]
+        #[arg(long, default_value = "no reason given", value_parser = reason)]
         reason: String,
     },
     /// Leave a knob to the tier again.
@@ -267,6 +269,17 @@ fn on_off(text: &str) -> Result<bool, String> {
         "off" => Ok(false),
         _ => Err("write `on` or `off`".to_owned()),
     }
+}
+
+/// Leaves room for a name before it within [`BY_CHARS_MAX`].
+const REASON_CHARS_MAX: usize = BY_CHARS_MAX - 50;
+
+fn reason(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > REASON_CHARS_MAX || text.contains(unprintable) {
+        return Err(format!("write 1 to {REASON_CHARS_MAX} characters, and no control characters"));
+    }
+    Ok(text.to_owned())
 }
 
 fn secs(text: &str) -> Result<u64, String> {
@@ -321,6 +334,15 @@ mod tests {
         assert_eq!(secs("24h"), Ok(86_400));
         for bad in ["", "0s", "25h", "5d", "-1s", "h"] {
             assert!(secs(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn reasons_are_short_and_printable() {
+        assert_eq!(reason(" drill "), Ok("drill".to_owned()));
+        assert!(reason(&"é".repeat(150)).is_ok());
+        for bad in ["", "  ", "a\u{1b}[2J", "a\nb", &"x".repeat(151)] {
+            assert!(reason(bad).is_err(), "{bad:?}");
         }
     }
 }

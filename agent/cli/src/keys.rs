@@ -32,6 +32,7 @@ pub(crate) fn ensure(config: &Config) -> anyhow::Result<Vec<String>> {
     std::fs::create_dir_all(&state)
         .with_context(|| format!("cannot make the state folder {}", state.display()))?;
     let mut made = Vec::new();
+    let first = !config.state_path("plan.key").exists();
     let private = config.state_path("plan.key");
     let public = config.state_path("plan.pub");
     let key = if private.exists() {
@@ -57,9 +58,22 @@ pub(crate) fn ensure(config: &Config) -> anyhow::Result<Vec<String>> {
     let token = config.state_path("operator.token");
     if !token.exists() {
         write(&token, 0o600, &plan::encode_key(&random()?))?;
+        if !first {
+            output::note(&lost_token(&token));
+        }
         made.push(token.display().to_string());
     }
     Ok(made)
+}
+
+/// Unlike the private key, a token can be replaced without any part noticing; the people do.
+fn lost_token(token: &Path) -> String {
+    format!(
+        "warning: {} was missing and has been made anew. Whoever has the old token can give no orders \
+         any more: hand out the new one. An agent that is running knows only the old one until it is \
+         started again.",
+        token.display()
+    )
 }
 
 fn random() -> anyhow::Result<[u8; 32]> {

@@ -1,5 +1,8 @@
 //! What operators ask and order: `status`, `explain`, `plan`, `tier`, `knob`.
 
+mod absent;
+mod text;
+
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,9 +12,12 @@ use anyhow::Context as _;
 use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use spillway_model::api::{Explain, KnobOrder, KnobStatus, Status, TierOrder};
-use spillway_model::{Config, SignedPlan, UnixMillis};
+use spillway_model::{Config, SignedPlan};
 use spillway_part::client::{CallError, Client};
+use spillway_part::clock;
+use spillway_part::follow::trusted_key;
 use spillway_part::start::load_config;
 
 use crate::args::{Args, KnobCommand, TierCommand};
@@ -25,16 +31,20 @@ struct Agent {
     runtime: tokio::runtime::Runtime,
 }
 
+/// What came of a call: an answer, or nobody was there to give one.
+enum Reply<T> {
+    Answer(T),
+    Absent(anyhow::Error),
+}
+
 impl Agent {
     fn of(args: &Args) -> anyhow::Result<Self> {
         Ok(Self { config: load_config(&args.config_path())?, runtime: up::current_thread()? })
     }
 
-    fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+    fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<Reply<T>> {
         let to = self.config.agent.listen;
-        self.runtime
-            .block_on(async { Client::default().get(to, path, DEADLINE).await })
-            .map_err(Self::hint)
+        reply(self.runtime.block_on(async { Client::default().get(to, path, DEADLINE).await }))
     }
 
     fn order<B: Serialize, T: DeserializeOwned>(
@@ -42,7 +52,7 @@ impl Agent {
         method: Method,
         path: &str,
         body: Option<&B>,
-    ) -> anyhow::Result<T> {
+    ) -> anyhow::Result<Reply<T>> {
         let file = self.config.state_path("operator.token");
         let token = std::fs::read_to_string(&file).with_context(|| {
             format!("cannot read the operator's token {}: orders need it", file.display())
@@ -52,197 +62,144 @@ impl Agent {
             let client = Client::default().with_token(token.trim().to_owned());
             client.exchange(method, to, path, body, DEADLINE).await
         };
-        self.runtime.block_on(call).map_err(Self::hint)
+        reply(self.runtime.block_on(call))
     }
+}
 
-    /// Says what to do when nobody is there; what the agent itself refuses needs no more words.
-    fn hint(error: CallError) -> anyhow::Error {
-        let absent = matches!(error, CallError::Unreachable(..) | CallError::Deadline(..));
-        let error = anyhow::Error::from(error);
-        if absent {
-            error.context("the agent is not there (does `spillway up` run?)")
-        } else {
-            error
-        }
+/// Tells nobody being there, about which something can be done, from what the agent itself refuses.
+fn reply<T>(called: Result<T, CallError>) -> anyhow::Result<Reply<T>> {
+    match called {
+        Ok(answer) => Ok(Reply::Answer(answer)),
+        Err(e @ (CallError::Unreachable(..) | CallError::Deadline(..))) => Ok(Reply::Absent(
+            anyhow::Error::from(e).context("the agent does not answer (does `spillway up` run?)"),
+        )),
+        Err(e) => Err(e.into()),
     }
 }
 
 pub(crate) fn status(args: &Args) -> anyhow::Result<ExitCode> {
-    let status: Status = Agent::of(args)?.get("/v1/status")?;
+    let agent = Agent::of(args)?;
+    let status: Status = match agent.get("/v1/status")? {
+        Reply::Answer(status) => status,
+        Reply::Absent(why) => return absent::last_plan(args, &agent.config, &why, None),
+    };
     if args.json {
-        output::json(&status)?;
+        output::people_json(&status)?;
     } else {
-        output::line(&screen(&status));
+        output::line(&text::status(&status, clock::now(), output::width()));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn screen(status: &Status) -> String {
-    let sites = status.sites.iter().map(|(id, site)| {
-        let of = |part: f64, whole: f64| if whole > 0.0 { part / whole * 100.0 } else { 0.0 };
-        vec![
-            id.to_string(),
-            format!("{} by {}", site.share, format!("{:?}", site.mode).to_lowercase()),
-            format!(
-                "{} of {} ({:.0} %)",
-                output::bits(site.uplink_bits_per_sec),
-                output::bits(site.uplink_cap_bits_per_sec),
-                of(site.uplink_bits_per_sec, site.uplink_cap_bits_per_sec)
-            ),
-            format!(
-                "{}, soon {}",
-                output::bits(site.demand_bits_per_sec),
-                output::bits(site.forecast_bits_per_sec)
-            ),
-            format!(
-                "{:.0} of {:.0} ({:.0} %)",
-                site.weighted_qps,
-                site.weighted_qps_max,
-                of(site.weighted_qps, site.weighted_qps_max)
-            ),
-            site.p95_ms.map_or_else(
-                || "-".to_owned(),
-                |p95| format!("{p95:.1} ms (limit {:.0})", site.p95_limit_ms),
-            ),
-            format!("{:.0}/s, {:.1}/s fail", site.requests_per_sec, site.failed_per_sec),
-        ]
-    });
-    let head = ["site", "spilled", "uplink", "demand", "weighted QPS", "p95", "requests"];
-    let cloud = &status.cloud;
-    let parts = status.parts.iter().map(|part| {
-        let generation = part.generation.map_or_else(|| "-".to_owned(), |g| g.to_string());
-        vec![
-            part.name.clone(),
-            format!("{:?}", part.part).to_lowercase(),
-            generation,
-            part.error.clone().unwrap_or_else(|| "ok".to_owned()),
-        ]
-    });
-    format!(
-        "{}\n{}, generation {}, tier {}\n\n{}\n\ncloud: {:.0} requests/s, {} of {} environments, {:.1}/s refused\n\n{}",
-        status.headline,
-        status.at,
-        status.generation,
-        status.tier,
-        output::table(&head, sites),
-        cloud.requests_per_sec,
-        cloud.environments,
-        cloud.environments_max,
-        cloud.throttled_per_sec,
-        output::table(&["part", "kind", "generation", "state"], parts),
-    )
 }
 
 pub(crate) fn explain(args: &Args, client: Option<IpAddr>) -> anyhow::Result<ExitCode> {
     let query = client.map_or_else(String::new, |ip| format!("?client={ip}"));
-    let explain: Explain = Agent::of(args)?.get(&format!("/v1/explain{query}"))?;
+    let agent = Agent::of(args)?;
+    let explain: Explain = match agent.get(&format!("/v1/explain{query}"))? {
+        Reply::Answer(explain) => explain,
+        Reply::Absent(why) => return absent::last_plan(args, &agent.config, &why, client),
+    };
     if args.json {
-        output::json(&explain)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    if let Some(client) = &explain.client {
-        output::line(&format!("client {} has rank {:.4}", client.prefix, client.rank));
-        for (site, told) in &client.sites {
-            let to = if told.spilled { "the cloud" } else { "home" };
-            output::line(&format!("  site {site}: {to}: {}", told.why));
-        }
-        return Ok(ExitCode::SUCCESS);
-    }
-    let plan = &explain.plan;
-    output::line(&format!(
-        "generation {} of {}, tier {}",
-        plan.generation, plan.issued_at, plan.tier
-    ));
-    for (site, site_plan) in &plan.sites {
-        output::line(&format!(
-            "  site {site}: {} spilled by {}, DNS TTL {} s",
-            site_plan.share,
-            format!("{:?}", site_plan.mode).to_lowercase(),
-            site_plan.dns_ttl_secs
-        ));
-    }
-    output::line("because");
-    let reasons = explain.decision.as_ref().map_or(&plan.reasons, |decision| &decision.reasons);
-    for reason in reasons {
-        output::line(&format!("  - {reason}"));
-    }
-    if let Some(decision) = &explain.decision {
-        output::line(&format!("bound by {}, decided {}", decision.binding, decision.at));
+        output::people_json(&explain)?;
+    } else if let Some(client) = &explain.client {
+        output::line(&text::client(client));
+    } else {
+        output::line(&text::explain(&explain, clock::now(), output::width()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// The plan in force in the exact bytes that were signed, and whether the signature is good.
+#[derive(Serialize)]
+struct Shown<'a> {
+    plan: &'a RawValue,
+    signature: &'a str,
+    verified: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
 pub(crate) fn plan_show(args: &Args) -> anyhow::Result<ExitCode> {
     let agent = Agent::of(args)?;
-    let signed: SignedPlan = agent.get("/v1/plan")?;
+    let signed: SignedPlan = match agent.get("/v1/plan")? {
+        Reply::Answer(signed) => signed,
+        Reply::Absent(why) => return absent::last_plan(args, &agent.config, &why, None),
+    };
+    let plan = trusted_key(&agent.config)
+        .map_err(anyhow::Error::from)
+        .and_then(|key| Ok(signed.verify(&key)?));
     if args.json {
-        output::json(&signed)?;
-        return Ok(ExitCode::SUCCESS);
+        output::json(&Shown {
+            plan: &signed.plan,
+            signature: &signed.signature,
+            verified: plan.is_ok(),
+            error: plan.as_ref().err().map(|e| format!("{e:#}")),
+        })?;
+        return Ok(ExitCode::from(u8::from(plan.is_err())));
     }
-    let plan = signed.verify(&spillway_part::follow::trusted_key(&agent.config)?)?;
-    output::line(&serde_json::to_string_pretty(&plan)?);
+    output::line(&text::plan(&plan?, clock::now()));
     output::line("signature: good");
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn tier(args: &Args, command: &TierCommand) -> anyhow::Result<ExitCode> {
     let agent = Agent::of(args)?;
-    let status: Status = match command {
+    let reply = match command {
         TierCommand::Set { tier, for_secs, reason } => {
             let order = TierOrder { tier: *tier, for_secs: *for_secs, by: by(reason) };
             agent.order(Method::PUT, "/v1/tier", Some(&order))?
         }
         TierCommand::Clear => agent.order(Method::DELETE, "/v1/tier", None::<&()>)?,
     };
+    let status: Status = match reply {
+        Reply::Answer(status) => status,
+        Reply::Absent(why) => return Ok(absent::told(args, &why)),
+    };
     if args.json {
-        output::json(&status)?;
+        output::people_json(&status)?;
     } else {
-        let told = match command {
-            TierCommand::Set { tier, for_secs, .. } => {
-                format!("at least tier {tier} for {for_secs} s")
-            }
-            TierCommand::Clear => "no tier is held; the agent decides alone".to_owned(),
-        };
-        output::line(&format!("{told}; now tier {}", status.tier));
+        output::line(&text::tier_order(&status, clock::now()));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 pub(crate) fn knob(args: &Args, command: &KnobCommand) -> anyhow::Result<ExitCode> {
     let agent = Agent::of(args)?;
-    let knobs: Vec<KnobStatus> = match command {
+    let one = |reply| match reply {
+        Reply::Answer(knob) => Reply::Answer(vec![knob]),
+        Reply::Absent(why) => Reply::Absent(why),
+    };
+    let reply = match command {
         KnobCommand::List => agent.get("/v1/knobs")?,
         KnobCommand::Set { id, state, for_secs, reason } => {
             let order = KnobOrder { on: *state, for_secs: *for_secs, by: by(reason) };
-            vec![agent.order(Method::PUT, &format!("/v1/knobs/{id}"), Some(&order))?]
+            one(agent.order(Method::PUT, &format!("/v1/knobs/{id}"), Some(&order))?)
         }
         KnobCommand::Clear { id } => {
-            vec![agent.order(Method::DELETE, &format!("/v1/knobs/{id}"), None::<&()>)?]
+            one(agent.order(Method::DELETE, &format!("/v1/knobs/{id}"), None::<&()>)?)
         }
     };
+    let knobs: Vec<KnobStatus> = match reply {
+        Reply::Answer(knobs) => knobs,
+        Reply::Absent(why) => return Ok(absent::told(args, &why)),
+    };
     if args.json {
-        output::json(&knobs)?;
+        output::people_json(&knobs)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let rows = knobs.iter().map(|knob| {
-        vec![
-            knob.id.to_string(),
-            knob.tier.to_string(),
-            knob.releases.to_string(),
-            if knob.on { "on" } else { "off" }.to_owned(),
-            knob.until.as_ref().map(UnixMillis::to_string).unwrap_or_default(),
-            knob.by.clone().unwrap_or_default(),
-            knob.users_see.clone(),
-            knob.owner.clone(),
-        ]
+    let now = clock::now();
+    output::line(&match (command, knobs.as_slice()) {
+        (KnobCommand::Set { .. } | KnobCommand::Clear { .. }, [knob]) => {
+            text::knob_order(knob, now)
+        }
+        _ => text::knobs(&knobs, now, output::width()),
     });
-    let head = ["knob", "tier", "releases", "now", "until", "by", "users see", "owner"];
-    output::line(&output::table(&head, rows));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Who orders, as the audit shall have it: the login name, and the reason given.
 fn by(reason: &str) -> String {
     let who = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
-    format!("{}: {reason}", who.unwrap_or_else(|_| "operator".to_owned()))
+    let who = who.ok().filter(|who| !who.is_empty());
+    let who = who.unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()));
+    format!("{who}: {reason}")
 }

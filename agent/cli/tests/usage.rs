@@ -32,24 +32,6 @@ fn the_example_is_good_and_an_absent_file_is_named() {
 }
 
 #[test]
-fn problems_come_as_json_too() {
-    let folder = tempfile::tempdir().unwrap();
-    let bad = folder.path().join("bad.toml");
-    std::fs::write(
-        &bad,
-        std::fs::read_to_string(EXAMPLE).unwrap().replace("port = 8080 ", "port = 0 "),
-    )
-    .unwrap();
-    let output = spillway(&["check", "--json", bad.to_str().unwrap()]);
-    assert_eq!(output.status.code(), Some(78));
-    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(
-        (said["problems"][0]["line"].as_u64(), said["problems"][0]["column"].as_u64()),
-        (Some(7), Some(8))
-    );
-}
-
-#[test]
 fn keys_are_made_once_and_kept_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
@@ -70,23 +52,85 @@ fn keys_are_made_once_and_kept_private() {
 }
 
 #[test]
-fn a_zone_that_cannot_be_served_is_no_good_configuration() {
+fn a_lost_token_is_replaced_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("spillway.toml");
-    std::fs::copy(EXAMPLE, &config).unwrap();
-    let check = |arguments: &[&str]| {
-        let output = spillway(&[&["check", config.to_str().unwrap()], arguments].concat());
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code(), said, String::from_utf8(output.stdout).unwrap())
+    let text = std::fs::read_to_string(EXAMPLE).unwrap().replace("../var", "state");
+    std::fs::write(&config, text).unwrap();
+    let keygen = || spillway(&["--config", config.to_str().unwrap(), "keygen"]);
+    assert!(keygen().stderr.is_empty(), "the first time nothing is lost");
+    std::fs::remove_file(folder.path().join("state/operator.token")).unwrap();
+    let output = keygen();
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("operator.token was missing") && said.contains("old token"), "{said}");
+}
+
+/// The site of the example on addresses of its own where nobody listens, with keys, and with a plan
+/// that its name server keeps.
+fn site_without_agent() -> (tempfile::TempDir, String) {
+    use spillway_model::plan::{Plan, signing_key};
+    use spillway_model::{Share, SignedPlan, SiteId, UnixMillis};
+
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("spillway.toml");
+    // Port 1 of this address is nobody's, so that the call is refused at once.
+    let text = std::fs::read_to_string(EXAMPLE).unwrap();
+    let text = text.replace("../var", "state").replace("127.0.0.1:9100", "127.83.12.1:1");
+    std::fs::write(&config, text).unwrap();
+    let config = config.to_str().unwrap().to_owned();
+    assert!(spillway(&["--config", &config, "keygen"]).status.success());
+    let state = folder.path().join("state");
+    let key = signing_key(&std::fs::read_to_string(state.join("plan.key")).unwrap()).unwrap();
+    let mut plan = Plan::initial([SiteId::new("east").unwrap()], 5);
+    plan.generation = 412;
+    plan.issued_at = UnixMillis(1_000_000);
+    plan.expires_at = UnixMillis(1_030_000);
+    plan.sites.values_mut().for_each(|site| site.share = Share::clamped(0.25));
+    plan.reasons = vec!["share: raised from 0.0 % to 25.0 %".to_owned()];
+    std::fs::create_dir(state.join("plans")).unwrap();
+    let keep = |name: &str, plan: &Plan, key| {
+        let signed = serde_json::to_vec(&SignedPlan::sign(plan, key).unwrap()).unwrap();
+        std::fs::write(state.join("plans").join(name), signed).unwrap();
     };
-    let (code, said, _) = check(&[]);
-    assert_eq!(code, Some(1));
-    assert!(said.contains("example.test.zone"), "the zone is missing: {said}");
-    std::fs::write(folder.path().join("example.test.zone"), "@ IN A 1.2.3.400\n").unwrap();
-    let (code, said, _) = check(&[]);
-    assert_eq!(code, Some(1));
-    assert!(said.contains("example.test.zone:1"), "{said}");
-    let (_, _, json) = check(&["--json"]);
-    let told: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert!(told["error"].as_str().unwrap().contains("example.test.zone:1"), "{told}");
+    keep("dns.json", &plan, &key);
+    // Signed by a stranger: newer, but not believed.
+    plan.generation = 900;
+    keep("forged.json", &plan, &ed25519_dalek::SigningKey::from_bytes(&[8; 32]));
+    (folder, config)
+}
+
+#[test]
+fn without_an_agent_the_last_plan_is_told() {
+    let (_folder, config) = site_without_agent();
+    let client = ["explain", "--client", "192.0.2.7"];
+    for command in [&["status"][..], &["explain"], &["plan", "show"], &client] {
+        let output = spillway(&[&["--config", config.as_str()], command].concat());
+        assert_eq!(output.status.code(), Some(69), "{command:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("does not answer") && said.contains("127.83.12.1:1"), "{said}");
+        let told = String::from_utf8(output.stdout).unwrap();
+        assert!(told.starts_with("THE AGENT DOES NOT ANSWER; the last plan"), "{told}");
+        assert!(told.contains("generation 412, ") && told.contains("it has expired"), "{told}");
+        let detail = if command == client { "192.0.2.0/24" } else { "25.0 % by redirect" };
+        assert!(told.contains(detail), "{told}");
+
+        let output = spillway(&[&["--json", "--config", config.as_str()], command].concat());
+        assert_eq!(output.status.code(), Some(69), "{command:?}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(told["error"].as_str().unwrap().contains("does not answer"), "{told}");
+        assert_eq!(told["last_plan"]["generation"], 412);
+        assert_eq!(told["last_plan"]["issued_at"], "1970-01-01T00:16:40.000Z");
+        assert_eq!(
+            (told["expired"].as_bool(), told["verified"].as_bool()),
+            (Some(true), Some(true))
+        );
+        assert_eq!(told["client"]["prefix"].is_string(), command == client);
+    }
+    // What needs the agent itself says so, and no more.
+    for command in [&["knob", "list"][..], &["tier", "clear"]] {
+        let output = spillway(&[&["--config", config.as_str()], command].concat());
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(69), 0), "{command:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("does not answer"));
+    }
 }

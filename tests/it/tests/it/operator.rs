@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use spillway_test_support::{Spillway, program, wait_until};
 
-use crate::alone;
+use crate::beside;
 
 fn json(spillway: &Spillway, arguments: &[&str]) -> Value {
     serde_json::from_str(&spillway.command(&[arguments, &["--json"]].concat())).unwrap()
@@ -14,7 +14,7 @@ fn json(spillway: &Spillway, arguments: &[&str]) -> Value {
 
 #[test]
 fn status_explain_plan_tier_and_knob() {
-    let _alone = alone();
+    let _beside = beside();
     let spillway = Spillway::up(|config| config);
 
     let status = json(&spillway, &["status"]);
@@ -54,7 +54,7 @@ fn status_explain_plan_tier_and_knob() {
 
 #[test]
 fn an_absent_agent_is_named() {
-    let _alone = alone();
+    let _beside = beside();
     let block = spillway_test_support::Block::claim();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("spillway.toml");
@@ -65,7 +65,7 @@ fn an_absent_agent_is_named() {
         .arg("status")
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(69));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains(&format!("{}:9100", block.address(1))), "{said}");
 }

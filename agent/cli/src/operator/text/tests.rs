@@ -1,0 +1,216 @@
+use std::collections::BTreeMap;
+
+use spillway_model::api::{ClientSite, CloudStatus, PartStatus};
+use spillway_model::load::Part;
+use spillway_model::plan::KnobLease;
+use spillway_model::{KnobId, SiteId, Tier};
+
+use super::*;
+
+const NOW: UnixMillis = UnixMillis(1_795_444_262_500);
+
+fn secs_ago(secs: u64) -> UnixMillis {
+    UnixMillis(NOW.0 - secs * 1000)
+}
+
+fn plan_of_storm() -> Plan {
+    let mut plan = Plan::initial([SiteId::new("east").unwrap()], 5);
+    plan.generation = 412;
+    plan.issued_at = secs_ago(12);
+    plan.expires_at = NOW.plus_secs(18);
+    plan.tier = Tier::Visible;
+    plan.sites.values_mut().for_each(|site| site.share = Share::clamped(0.432));
+    let lease = |by: &str| KnobLease { until: NOW.plus_secs(18), by: by.to_owned() };
+    plan.knobs.insert(KnobId::new("qr-text").unwrap(), lease("tier 2"));
+    plan.reasons = vec!["share: raised from 40.0 % to 43.2 %".to_owned()];
+    plan
+}
+
+fn order(what: &str, subject: &str, by: &str) -> OrderStatus {
+    let until = NOW.plus_secs(600);
+    OrderStatus { subject: subject.to_owned(), what: what.to_owned(), by: by.to_owned(), until }
+}
+
+fn orders() -> Vec<OrderStatus> {
+    vec![
+        order("at least tier 2 (visible)", "tier", "ann: storm"),
+        order("knob qr-text held off", "knob qr-text", "bob: \u{1b}[31mred\nroot: fine"),
+    ]
+}
+
+fn status_of_storm() -> Status {
+    let site = SiteStatus {
+        share: Share::clamped(0.432),
+        uplink_bits_per_sec: 3_100_000.0,
+        uplink_cap_bits_per_sec: 4_000_000.0,
+        demand_bits_per_sec: 5_500_000.0,
+        forecast_bits_per_sec: 6_200_000.0,
+        weighted_qps: 120.0,
+        weighted_qps_max: 1500.0,
+        requests_per_sec: 160.0,
+        p95_ms: Some(21.5),
+        p95_limit_ms: 400.0,
+        failed_per_sec: 0.0,
+        ..SiteStatus::default()
+    };
+    let part = |part, name: &str, error: Option<&str>| PartStatus {
+        part,
+        name: name.to_owned(),
+        generation: error.is_none().then_some(412),
+        error: error.map(str::to_owned),
+    };
+    Status {
+        at: secs_ago(1),
+        generation: 412,
+        tier: Tier::Visible,
+        headline: "Tier 2 (visible). 43.2 % of east spilled".to_owned(),
+        warnings: vec!["the journal /state/journal.db cannot be written (full)".to_owned()],
+        orders: orders(),
+        replaced: None,
+        sites: [(SiteId::new("east").unwrap(), site)].into(),
+        cloud: CloudStatus {
+            requests_per_sec: 70.0,
+            environments: 12,
+            environments_max: 1000,
+            throttled_per_sec: 0.0,
+        },
+        parts: vec![
+            part(Part::Dns, "dns", None),
+            part(Part::Gateway, "east-gw-1", Some("cannot reach 127.0.0.1:9311")),
+        ],
+    }
+}
+
+fn decision(at: UnixMillis, binding: &str, published: bool) -> Decision {
+    Decision {
+        at,
+        generation: 412,
+        tier: Tier::Visible,
+        shares: BTreeMap::new(),
+        binding: binding.to_owned(),
+        published,
+        reasons: vec!["uplink: 6.2 Mbit/s forecast".to_owned(), "share: 43.2 %".to_owned()],
+    }
+}
+
+#[test]
+fn status_is_one_screen() {
+    let shown = status(&status_of_storm(), NOW, None);
+    assert_eq!(format!("{shown}\n"), include_str!("../../../tests/golden/status.txt"));
+    let mut calm = status_of_storm();
+    (calm.warnings, calm.orders) = (Vec::new(), Vec::new());
+    let shown = status(&calm, NOW, None);
+    assert!(shown.contains("no order is in force") && !shown.contains("WARNING"), "{shown}");
+}
+
+#[test]
+fn the_present_decision_comes_before_the_one_that_published() {
+    let (now, then) =
+        (decision(secs_ago(0), "none", false), decision(secs_ago(12), "uplink", true));
+    let mut told = Explain {
+        plan: plan_of_storm(),
+        decision: Some(now),
+        published: Some(then.clone()),
+        orders: orders(),
+        client: None,
+    };
+    let shown = explain(&told, NOW, None);
+    assert_eq!(format!("{shown}\n"), include_str!("../../../tests/golden/explain.txt"));
+    // One that has just published is not told twice.
+    told.decision = Some(then);
+    let shown = explain(&told, NOW, None);
+    assert_eq!(shown.matches("because").count(), 1, "{shown}");
+    // Right after a start, without a journal.
+    (told.decision, told.published) = (None, None);
+    let shown = explain(&told, NOW, None);
+    assert!(shown.contains("nothing has been decided yet"), "{shown}");
+    assert!(shown.contains("raised from 40.0 %"), "the plan's own reasons: {shown}");
+}
+
+#[test]
+fn a_plan_is_told_with_its_age_and_its_knobs() {
+    let mut last = plan_of_storm();
+    let shown = plan(&last, NOW);
+    assert_eq!(format!("{shown}\n"), include_str!("../../../tests/golden/plan.txt"));
+    last.expires_at = secs_ago(7200);
+    let shown = last_plan(&last, None, NOW);
+    assert!(
+        shown.starts_with("THE AGENT DOES NOT ANSWER; the last plan kept here is generation 412")
+    );
+    assert!(shown.contains("it has expired: its shares hold"), "{shown}");
+    assert!(shown.contains("expired 2026-11-23T12:31:02Z (2 h 0 min ago)"), "{shown}");
+    // The plan of a data plane that never heard from an agent has no times that mean anything.
+    let initial = Plan::initial([SiteId::new("east").unwrap()], 5);
+    let shown = plan(&initial, NOW);
+    assert!(shown.starts_with("generation 0: no plan has been published yet\n"), "{shown}");
+    assert!(!shown.contains("1970"), "{shown}");
+}
+
+#[test]
+fn an_order_is_answered_with_what_it_replaced() {
+    let mut status = status_of_storm();
+    status.replaced = Some(order("at least tier 1 (invisible)", "tier", "bob: drill"));
+    assert_eq!(
+        tier_order(&status, NOW),
+        "at least tier 2 (visible), until 2026-11-23T14:41:02Z (in 10 min), by ann: storm\n\
+         replaced: at least tier 1 (invisible), until 2026-11-23T14:41:02Z (in 10 min), by bob: drill\n\
+         now tier 2 (visible)"
+    );
+    status.orders.clear();
+    assert_eq!(
+        tier_order(&status, NOW),
+        "cleared: at least tier 1 (invisible), until 2026-11-23T14:41:02Z (in 10 min), by bob: drill\n\
+         now tier 2 (visible); the agent decides alone"
+    );
+    status.replaced = None;
+    assert!(tier_order(&status, NOW).starts_with("there was no order to clear\n"));
+}
+
+#[test]
+fn knobs_are_told_with_their_orders() {
+    let knob =
+        |id: &str, tier, on: bool, by: Option<&str>, order: Option<OrderStatus>| KnobStatus {
+            id: KnobId::new(id).unwrap(),
+            tier,
+            owner: "codes team".to_owned(),
+            users_see: "less".to_owned(),
+            releases: Share::clamped(0.1),
+            on,
+            until: by.map(|_| NOW.plus_secs(600)),
+            by: by.map(str::to_owned),
+            order,
+            replaced: None,
+        };
+    let held = order("knob qr-text held off", "knob qr-text", "bob: shop week");
+    let knobs_now = [
+        knob("notices-cached", Tier::Invisible, true, Some("tier 1"), None),
+        knob("stats-frozen", Tier::Invisible, true, Some("ann: drill"), None),
+        knob("qr-text", Tier::Visible, false, Some("bob: shop week"), Some(held)),
+        knob("essential-only", Tier::Severe, false, None, None),
+    ];
+    let shown = knobs(&knobs_now, NOW, None);
+    assert_eq!(format!("{shown}\n"), include_str!("../../../tests/golden/knobs.txt"));
+    assert_eq!(
+        knob_order(&knobs_now[2], NOW),
+        "knob qr-text held off, until 2026-11-23T14:41:02Z (in 10 min), by bob: shop week\nnow off"
+    );
+    assert!(knob_order(&knobs_now[3], NOW).contains("now off; its tier decides alone"));
+}
+
+#[test]
+fn a_client_is_told_where_it_goes() {
+    let site = ClientSite { spilled: false, why: "served at home: nobody is spilled".to_owned() };
+    let prefix = "192.0.2.7".parse::<std::net::IpAddr>().unwrap().into();
+    let told =
+        ClientExplain { prefix, rank: 0.5, sites: [(SiteId::new("east").unwrap(), site)].into() };
+    let expected = "client 192.0.2.0/24 has rank 0.5000\n  east: served at home: nobody is spilled";
+    assert_eq!(client(&told), expected);
+}
+
+#[test]
+fn spans_are_short() {
+    let cases = [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min")];
+    for (secs, text) in cases.into_iter().chain([(7200, "2 h 0 min"), (172_800, "2 days")]) {
+        assert_eq!(span(secs * 1000), text);
+    }
+}
