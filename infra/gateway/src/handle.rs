@@ -64,14 +64,10 @@ pub(crate) async fn handle(
         record.unrouted(head.uri.path());
         return refuse(record, StatusCode::MISDIRECTED_REQUEST, NOT_SERVED, draining);
     }
-    let found = gateway.table.find(Some(&host), &head.method, head.uri.path());
-    match found {
-        Found::Route(index) => record.routed(index),
-        Found::Methods(_) | Found::Nothing => record.unrouted(head.uri.path()),
-    }
-    let index = match found {
+    let index = match gateway.table.find(Some(&host), &head.method, head.uri.path()) {
         Found::Route(index) => index,
         Found::Methods(allow) => {
+            record.unrouted(head.uri.path());
             record.decide(Outcome::Refused, "the route has other methods");
             let status = StatusCode::METHOD_NOT_ALLOWED;
             let mut own = Own::error(status, "this path has other methods", &record.request_id);
@@ -81,12 +77,14 @@ pub(crate) async fn handle(
             return own.into_response(record, draining);
         }
         Found::Nothing => {
+            record.unrouted(head.uri.path());
             record.decide(Outcome::Refused, "no route");
             let own =
                 Own::error(StatusCode::NOT_FOUND, "there is nothing here", &record.request_id);
             return own.into_response(record, draining);
         }
     };
+    record.routed(index);
     let route = &gateway.table.routes()[index];
     if body.size_hint().lower() > route.body_bytes_max {
         return place::too_large(record, draining);

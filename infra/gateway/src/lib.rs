@@ -2,10 +2,11 @@
 //! plan says the site shall not serve.
 //!
 //! ```text
-//! accept ─▶ proxy_protocol ─▶ guard (framing, head) ─▶ hyper ─▶ handle ─┬─▶ route ─▶ verdict
-//!                                                                      └─▶ place ─▶ forward ─▶ upstream ─▶ pool
-//!                               record (counters, access_log) ◀─ respond ◀─┘                     ▲
-//!                                                                        health ─────────────────┘
+//! accept ─▶ proxy_protocol ─▶ guard (framing, head) ─▶ hyper ─▶ handle ─▶ route ─▶ verdict
+//!                                                                 ▼
+//!               record (counters, access_log) ◀─ respond ◀───── place ─▶ forward ─▶ upstream ─▶ pool
+//!                                                                                      ▲
+//!                                                                                    health
 //! ```
 //!
 //! Only what `head` lets pass reaches the HTTP implementation; only whole, re-framed requests
