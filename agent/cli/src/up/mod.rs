@@ -1,13 +1,15 @@
 //! `spillway up`: a whole hybrid cloud on this machine, from one configuration.
 
+mod logs;
 pub(crate) mod supervisor;
+mod taken;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use spillway_part::start::{listen_tcp, listen_udp, load_config, shutdown_on_signals};
+use spillway_part::start::{load_config, shutdown_on_signals};
 
 use crate::args::{Args, UpOptions};
 use crate::parts::{PartSpec, parts};
@@ -32,7 +34,9 @@ pub(crate) fn up(args: &Args, options: &UpOptions) -> anyhow::Result<ExitCode> {
         }
         supervisor.stop().await;
         ready?;
-        if !args.json {
+        if args.json {
+            output::json(&serde_json::json!({"event": "stopped"}))?;
+        } else {
             output::line("stopped; no process is left");
         }
         Ok(ExitCode::SUCCESS)
@@ -64,7 +68,7 @@ pub(crate) async fn start(
     let spillway = std::env::current_exe().context("cannot tell where this program is")?;
     let config_path = std::path::absolute(config_path)?;
     let specs = parts(&config, &config_path, &spillway, &sibling("one-code")?);
-    all_free(&specs).await?;
+    taken::all_free(&specs).await?;
     keys::ensure(&config)?;
     Supervisor::start(config, specs, restart_delay, say)
 }
@@ -79,24 +83,6 @@ pub(crate) fn sibling(name: &str) -> anyhow::Result<PathBuf> {
         path.display()
     );
     Ok(path)
-}
-
-/// Names every address that is taken, not just the first.
-async fn all_free(specs: &[PartSpec]) -> anyhow::Result<()> {
-    let mut taken = Vec::new();
-    for listen in specs.iter().flat_map(|spec| &spec.listen) {
-        let tried = if listen.protocol == "udp" {
-            listen_udp(listen.address, &listen.field).await.map(drop)
-        } else {
-            listen_tcp(listen.address, &listen.field).await.map(drop)
-        };
-        if let Err(e) = tried {
-            let e = anyhow::Error::from(e);
-            taken.push(format!("{e:#}"));
-        }
-    }
-    anyhow::ensure!(taken.is_empty(), "{}", taken.join("\n"));
-    Ok(())
 }
 
 fn announce(json: bool, supervisor: &Supervisor, took: Duration) -> anyhow::Result<()> {

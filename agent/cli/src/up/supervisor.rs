@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -21,19 +20,22 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::logs;
 use crate::parts::PartSpec;
 
 /// How long all parts together may take to become ready.
 const READY: Duration = Duration::from_secs(15);
 /// Longest pause before a part that keeps ending is started again.
 const RESTART_DELAY_MAX: Duration = Duration::from_secs(30);
+/// How often the size of a log is looked at.
+const LOG_LOOK: Duration = Duration::from_secs(2);
 
 /// What a person running `up` is told while it runs.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(crate) enum Event {
-    /// A part ended by itself.
-    Ended { name: String, how: String, again_in_ms: u64 },
+    /// A part ended by itself. Before all were ready it is not started again.
+    Ended { name: String, how: String, again_in_ms: Option<u64> },
     /// And was started again.
     Restarted { name: String, pid: u32 },
     /// It could not be.
@@ -43,9 +45,10 @@ pub(crate) enum Event {
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ended { name, how, again_in_ms } => {
-                write!(f, "{name} ended ({how}); starting it again in {again_in_ms} ms")
+            Self::Ended { name, how, again_in_ms: Some(ms) } => {
+                write!(f, "{name} ended ({how}); starting it again in {ms} ms")
             }
+            Self::Ended { name, how, again_in_ms: None } => write!(f, "{name} ended ({how})"),
             Self::Restarted { name, pid } => write!(f, "{name} runs again, process {pid}"),
             Self::Failed { name, error } => write!(f, "{name} cannot be started: {error}"),
         }
@@ -68,6 +71,8 @@ pub(crate) struct Supervisor {
     config: Arc<Config>,
     specs: Vec<PartSpec>,
     table: Table,
+    /// Cancelled once every part has been ready; from then on a part that ends is started again.
+    lasting: CancellationToken,
     tasks: Vec<(CancellationToken, JoinHandle<()>)>,
 }
 
@@ -84,26 +89,26 @@ impl Supervisor {
             .with_context(|| format!("cannot make {}", logs.display()))?;
         let table = Table::default();
         let say: Say = Arc::new(say);
+        let lasting = CancellationToken::new();
         let mut tasks = Vec::new();
         for spec in &specs {
             let log = log_path(&config, &spec.name);
-            // Each run begins a log of its own.
-            File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+            logs::begin(&log).with_context(|| format!("cannot write {}", log.display()))?;
             let child = spawn(spec, &log)?;
             lock(&table).insert(spec.name.clone(), Running { pid: child.id(), hold: None });
             let stop = CancellationToken::new();
-            let task = keep(
-                spec.clone(),
+            let kept = Kept {
+                spec: spec.clone(),
                 log,
-                child,
                 restart_delay,
-                table.clone(),
-                say.clone(),
-                stop.clone(),
-            );
-            tasks.push((stop, tokio::spawn(task)));
+                table: table.clone(),
+                say: say.clone(),
+                lasting: lasting.clone(),
+                stop: stop.clone(),
+            };
+            tasks.push((stop, tokio::spawn(kept.keep(child))));
         }
-        Ok(Self { config, specs, table, tasks })
+        Ok(Self { config, specs, table, lasting, tasks })
     }
 
     /// The configuration it runs.
@@ -118,21 +123,13 @@ impl Supervisor {
         self.specs.iter().map(|spec| (spec.clone(), pid(spec))).collect()
     }
 
-    /// Waits until every part answers that it is ready.
+    /// Waits until every part answers that it is ready. From then on parts that end are started again.
     pub(crate) async fn ready(&self) -> anyhow::Result<()> {
         let client = Client::default();
         let all = async {
             for spec in &self.specs {
                 loop {
-                    anyhow::ensure!(
-                        lock(&self.table)
-                            .get(&spec.name)
-                            .is_some_and(|running| running.pid.is_some()),
-                        "{} ended before it was ready; the end of its log {}:\n{}",
-                        spec.name,
-                        log_path(&self.config, &spec.name).display(),
-                        tail(&log_path(&self.config, &spec.name)),
-                    );
+                    self.none_ended()?;
                     let asked = client.call(
                         Method::GET,
                         spec.health,
@@ -146,14 +143,28 @@ impl Supervisor {
                     tokio::time::sleep(Duration::from_millis(10)).await;
                 }
             }
-            Ok(())
+            anyhow::Ok(())
         };
         tokio::time::timeout(READY, all).await.map_err(|_| {
             anyhow::anyhow!(
                 "not ready within {READY:?}; see the logs in {}",
                 self.config.state_path("log").display()
             )
-        })?
+        })??;
+        self.lasting.cancel();
+        // What ended in this very moment is not started again by anybody.
+        self.none_ended()
+    }
+
+    fn none_ended(&self) -> anyhow::Result<()> {
+        let ended =
+            lock(&self.table).iter().find(|(_, part)| part.pid.is_none()).map(|e| e.0.clone());
+        let Some(name) = ended else { return Ok(()) };
+        let log = log_path(&self.config, &name);
+        let (path, tail) = (log.display(), logs::tail(&log));
+        anyhow::bail!(
+            "{name} ended before all parts were ready; the end of its log {path}:\n{tail}"
+        )
     }
 
     /// Kills a part (SIGKILL) and keeps it down for `hold` before it is started again.
@@ -188,52 +199,61 @@ impl Supervisor {
     }
 }
 
-/// Keeps one part running until `stop`.
-async fn keep(
+/// One part, and what is needed to keep it running.
+struct Kept {
     spec: PartSpec,
     log: PathBuf,
-    mut child: Child,
     restart_delay: Duration,
     table: Table,
     say: Say,
+    lasting: CancellationToken,
     stop: CancellationToken,
-) {
-    let mut delay = restart_delay;
-    loop {
-        let began = spillway_part::clock::instant();
-        let how = tokio::select! {
-            status = child.wait() => status.map_or_else(|e| e.to_string(), |status| status.to_string()),
-            () = stop.cancelled() => return end(&mut child).await,
-        };
-        let hold = {
-            let mut table = lock(&table);
-            let running = table.entry(spec.name.clone()).or_default();
-            running.pid = None;
-            running.hold.take()
-        };
-        // A part that ran for a while is no part that cannot run.
-        if began.elapsed() > RESTART_DELAY_MAX {
-            delay = restart_delay;
+}
+
+impl Kept {
+    /// Keeps the part running until `stop`.
+    async fn keep(self, mut child: Child) {
+        let mut delay = self.restart_delay;
+        loop {
+            let began = spillway_part::clock::instant();
+            let how = loop {
+                tokio::select! {
+                    status = child.wait() => break status.map_or_else(|e| e.to_string(), |status| status.to_string()),
+                    () = self.stop.cancelled() => return end(&mut child).await,
+                    () = tokio::time::sleep(LOG_LOOK) => logs::trim(&self.log, logs::BYTES_MAX),
+                }
+            };
+            let name = || self.spec.name.clone();
+            let hold = {
+                let mut table = lock(&self.table);
+                let running = table.entry(name()).or_default();
+                running.pid = None;
+                running.hold.take()
+            };
+            if !self.lasting.is_cancelled() {
+                return (self.say)(Event::Ended { name: name(), how, again_in_ms: None });
+            }
+            // A part that ran for a while is no part that cannot run.
+            if began.elapsed() > RESTART_DELAY_MAX {
+                delay = self.restart_delay;
+            }
+            let pause = hold.unwrap_or(delay);
+            let again_in_ms = Some(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+            (self.say)(Event::Ended { name: name(), how, again_in_ms });
+            delay = (delay * 2).min(RESTART_DELAY_MAX);
+            child = loop {
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = self.stop.cancelled() => return,
+                }
+                match spawn(&self.spec, &self.log) {
+                    Ok(child) => break child,
+                    Err(e) => (self.say)(Event::Failed { name: name(), error: format!("{e:#}") }),
+                }
+            };
+            lock(&self.table).insert(name(), Running { pid: child.id(), hold: None });
+            (self.say)(Event::Restarted { name: name(), pid: child.id().unwrap_or(0) });
         }
-        let pause = hold.unwrap_or(delay);
-        say(Event::Ended {
-            name: spec.name.clone(),
-            how,
-            again_in_ms: u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-        });
-        delay = (delay * 2).min(RESTART_DELAY_MAX);
-        child = loop {
-            tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = stop.cancelled() => return,
-            }
-            match spawn(&spec, &log) {
-                Ok(child) => break child,
-                Err(e) => say(Event::Failed { name: spec.name.clone(), error: format!("{e:#}") }),
-            }
-        };
-        lock(&table).insert(spec.name.clone(), Running { pid: child.id(), hold: None });
-        say(Event::Restarted { name: spec.name.clone(), pid: child.id().unwrap_or(0) });
     }
 }
 
@@ -249,11 +269,7 @@ async fn end(child: &mut Child) {
 }
 
 fn spawn(spec: &PartSpec, log: &Path) -> anyhow::Result<Child> {
-    let log = File::options()
-        .append(true)
-        .create(true)
-        .open(log)
-        .with_context(|| format!("cannot write {}", log.display()))?;
+    let log = logs::open(log).with_context(|| format!("cannot write {}", log.display()))?;
     Command::new(&spec.program)
         .args(&spec.arguments)
         .env(PARENT_VARIABLE, std::process::id().to_string())
@@ -281,10 +297,4 @@ fn lock(table: &Table) -> std::sync::MutexGuard<'_, BTreeMap<String, Running>> {
 
 fn log_path(config: &Config, name: &str) -> PathBuf {
     config.state_path("log").join(format!("{name}.log"))
-}
-
-fn tail(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(10)..].join("\n")
 }
