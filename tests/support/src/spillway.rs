@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -63,6 +63,7 @@ pub struct Spillway {
     process: Process,
     config: PathBuf,
     ready: String,
+    said: Arc<Mutex<Vec<String>>>,
     _folder: TempDir,
     _block: Block,
 }
@@ -75,6 +76,15 @@ impl Spillway {
     /// When it does not become ready.
     #[must_use]
     pub fn up(change: impl FnOnce(String) -> String) -> Self {
+        Self::up_with(&[], change)
+    }
+
+    /// The same with options of `spillway up`.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[must_use]
+    pub fn up_with(options: &[&str], change: impl FnOnce(String) -> String) -> Self {
         let block = Block::claim();
         let Ok(folder) = TempDir::with_prefix("spillway-") else { panic!("no temporary folder") };
         let config = folder.path().join("spillway.toml");
@@ -83,13 +93,17 @@ impl Spillway {
             panic!("cannot write {}: {e}", config.display());
         }
         let mut command = Command::new(program("spillway"));
-        command.args(["--json", "--config"]).arg(&config).arg("up").stdout(Stdio::piped());
+        command.args(["--json", "--config"]).arg(&config).arg("up").args(options);
+        command.stdout(Stdio::piped());
         let mut process = Process::adopt(command);
         let Some(stdout) = process.child().stdout.take() else { panic!("stdout is piped") };
         let (lines, received) = mpsc::channel();
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let heard = said.clone();
         // The thread ends when `up` closes its output.
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                heard.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
                 let _ = lines.send(line);
             }
         });
@@ -101,7 +115,7 @@ impl Spillway {
                 Err(e) => panic!("`spillway up` did not become ready: {e}"),
             }
         };
-        Self { process, config, ready, _folder: folder, _block: block }
+        Self { process, config, ready, said, _folder: folder, _block: block }
     }
 
     /// Its configuration file.
@@ -114,6 +128,12 @@ impl Spillway {
     #[must_use]
     pub fn ready(&self) -> &str {
         &self.ready
+    }
+
+    /// Every line that it has printed so far.
+    #[must_use]
+    pub fn said(&self) -> Vec<String> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The process of `spillway up`.

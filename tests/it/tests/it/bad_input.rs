@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use spillway_test_support::{Block, Process, Spillway, example_config, program, wait_until};
 
-use crate::alone;
+use crate::beside;
 
 /// The address of a part, from what `up` says when it is ready.
 fn address(spillway: &Spillway, field: &str, protocol: &str) -> SocketAddr {
@@ -48,6 +48,8 @@ fn a_malformed_configuration_is_refused_with_every_place() {
         .replace("weighted_qps = 1500", "weighted_qps = \"many\"")
         .replace("tier = 3", "tier = 4");
     std::fs::write(&path, text).unwrap();
+    let zone = include_str!("../../../../examples/example.test.zone");
+    std::fs::write(folder.path().join("example.test.zone"), zone).unwrap();
     for command in ["check", "up"] {
         let output = Command::new(program("spillway")).arg(command).arg(&path).output().unwrap();
         assert_eq!(output.status.code(), Some(78), "{command}");
@@ -62,7 +64,7 @@ fn a_malformed_configuration_is_refused_with_every_place() {
 
 #[test]
 fn malformed_dns_and_http_disturb_nothing() {
-    let _alone = alone();
+    let _beside = beside();
     let spillway = Spillway::up(|config| config);
     let dns = address(&spillway, "dns.listen", "udp");
     let vip = address(&spillway, "site.0.balancer.listen", "tcp");
@@ -105,7 +107,7 @@ fn malformed_dns_and_http_disturb_nothing() {
 
 #[test]
 fn what_a_dead_upstream_cannot_serve_goes_to_the_cloud() {
-    let _alone = alone();
+    let _beside = beside();
     let spillway = Spillway::up(|config| config);
     let vip = address(&spillway, "site.0.balancer.listen", "tcp");
     let ready: Value = serde_json::from_str(spillway.ready()).unwrap();
@@ -130,7 +132,7 @@ fn what_a_dead_upstream_cannot_serve_goes_to_the_cloud() {
 
 #[test]
 fn a_full_disk_for_the_plan_file_disturbs_nothing() {
-    let _alone = alone();
+    let _beside = beside();
     let spillway = Spillway::up(|config| {
         let state = config.lines().find_map(|line| line.strip_prefix("state_dir = \"")).unwrap();
         assert!(state.starts_with("state\""), "{state}");
@@ -160,7 +162,7 @@ fn a_full_disk_for_the_plan_file_disturbs_nothing() {
 
 #[test]
 fn a_log_that_cannot_be_written_disturbs_nothing() {
-    let _alone = alone();
+    let _beside = beside();
     let block = Block::claim();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("spillway.toml");

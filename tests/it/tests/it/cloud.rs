@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use spillway_test_support::Spillway;
 
-use crate::alone;
+use crate::beside;
 
 struct Answer {
     status: u16,
@@ -79,7 +79,7 @@ fn addresses(spillway: &Spillway) -> (SocketAddr, SocketAddr) {
 
 #[test]
 fn one_contract_at_home_and_in_the_cloud() {
-    let _alone = alone();
+    let _beside = beside();
     let spillway = Spillway::up(|config| config);
     let (vip, slb) = addresses(&spillway);
     contract(vip);
@@ -93,7 +93,7 @@ fn one_contract_at_home_and_in_the_cloud() {
 
 #[test]
 fn one_contract_as_microservices() {
-    let _alone = alone();
+    let _beside = beside();
     let spillway = Spillway::up(|config| {
         let all = r#"groups = ["codes", "scans", "venues", "notices"]"#;
         let service = "[[site.service]]\n";

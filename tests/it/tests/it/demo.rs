@@ -13,11 +13,28 @@ fn the_verdict_of_a_smaller_storm_is_met() {
     let block = Block::claim();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("spillway.toml");
-    std::fs::write(&config, example_config(&block, folder.path())).unwrap();
+    // What has sufficed for five seconds is let go of, so that the calm after each storm can be short.
+    let dwells = ["share_dwell_secs = 10", "tier_dwell_secs = 10", "share_step_down = 0.05"];
+    let shorter = ["share_dwell_secs = 5", "tier_dwell_secs = 5", "share_step_down = 0.1"];
+    let text = dwells.iter().zip(shorter).fold(
+        example_config(&block, folder.path()),
+        |text, (from, to)| {
+            assert!(text.contains(from), "{from}");
+            text.replace(from, to)
+        },
+    );
+    std::fs::write(&config, text).unwrap();
+    // The same rise and fall as in the demonstration, with less of the quiet minutes around it.
+    let crowd = include_str!("../../../../examples/flash-crowd.csv");
+    let lines: Vec<&str> = crowd.lines().collect();
+    let trace = folder.path().join("trace.csv");
+    std::fs::write(&trace, [&lines[..1], &lines[3..21]].concat().join("\n")).unwrap();
     let output = Command::new(program("spillway"))
         .args(["--json", "--config"])
         .arg(&config)
-        .args(["demo", "--uplink", "2000000", "--clients", "600", "--compress", "4", "--out"])
+        .args(["demo", "--uplink", "2000000", "--clients", "600", "--compress", "4", "--trace"])
+        .arg(trace)
+        .arg("--out")
         .arg(folder.path().join("out"))
         .output()
         .unwrap();

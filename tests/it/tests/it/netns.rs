@@ -112,6 +112,9 @@ fn config(folder: &Path) -> String {
         ("site.0.uplink.bits_per_sec", Toml::from(UPLINK_BITS_PER_SEC)),
         ("site.0.uplink.shape", Toml::from(false)),
         ("site.0.uplink.interface", text("site0")),
+        // The way back is tested, not how long a site likes to wait for it.
+        ("agent.share_dwell_secs", Toml::from(5)),
+        ("agent.share_step_down", Toml::from(0.2)),
         ("cloud.slb_addresses.0", text("10.99.2.1")),
         ("cloud.local.listen", text("10.99.2.1:8080")),
     ];
@@ -161,7 +164,7 @@ fn a_storm_over_a_real_line_is_spilled() {
         .args(["--config", &config_path, "storm", "--clients", "400", "--seed", "7", "--no-table"])
         .args(["--sources", "10.64.0.0", "--allow-remote", "--report"])
         .arg(&report_path)
-        .args(["step", "20", "350", "8", "40"])
+        .args(["step", "20", "350", "5", "30"])
         .output()
         .unwrap();
     assert!(storm.status.success(), "{}", String::from_utf8_lossy(&storm.stderr));

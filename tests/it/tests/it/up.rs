@@ -1,13 +1,14 @@
 //! `spillway up`: ready, plain about a taken port, gone without a trace.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use spillway_test_support::{Block, Spillway, example_config, program, wait_until};
+use spillway_test_support::{Block, Process, Spillway, example_config, program, wait_until};
 
-use crate::alone;
+use crate::beside;
 
 fn alive(pid: u64) -> bool {
     std::path::Path::new(&format!("/proc/{pid}")).exists()
@@ -19,7 +20,7 @@ fn pids(ready: &Value) -> Vec<u64> {
 
 #[test]
 fn it_starts_every_part_and_leaves_none_behind() {
-    let _alone = alone();
+    let _beside = beside();
     let mut spillway = Spillway::up(|config| config);
     let ready: Value = serde_json::from_str(spillway.ready()).unwrap();
     let kinds: Vec<&str> = ready["parts"]
@@ -33,14 +34,20 @@ fn it_starts_every_part_and_leaves_none_behind() {
     assert!(pids.iter().all(|pid| alive(*pid)));
     let status = spillway.process().stop();
     assert!(status.is_some_and(|status| status.success()), "{status:?}");
+    wait_until("it says that it has stopped", Duration::from_secs(10), || {
+        spillway.said().iter().any(|line| line == r#"{"event":"stopped"}"#)
+    });
     assert!(!pids.iter().any(|pid| alive(*pid)), "a part is left behind");
 }
 
 #[test]
 fn parts_end_when_the_supervisor_is_killed() {
-    let _alone = alone();
+    let _beside = beside();
     let mut spillway = Spillway::up(|config| config);
     let pids = pids(&serde_json::from_str(spillway.ready()).unwrap());
+    // A process that is stopped would never get round to a signal that can be handled.
+    let stop = Command::new("kill").args(["-STOP", &pids[3].to_string()]).status().unwrap();
+    assert!(stop.success());
     spillway.process().signal(rustix::process::Signal::KILL);
     spillway.process().wait(Duration::from_secs(10)).expect("it ends");
     wait_until("all parts have ended", Duration::from_secs(20), || {
@@ -50,7 +57,7 @@ fn parts_end_when_the_supervisor_is_killed() {
 
 #[test]
 fn a_part_that_is_killed_runs_again() {
-    let _alone = alone();
+    let _beside = beside();
     let spillway = Spillway::up(|config| config);
     let ready: Value = serde_json::from_str(spillway.ready()).unwrap();
     let gateway = pids(&ready)[3];
@@ -64,8 +71,8 @@ fn a_part_that_is_killed_runs_again() {
 }
 
 #[test]
-fn every_taken_port_is_named() {
-    let _alone = alone();
+fn every_taken_port_is_named_with_its_holder() {
+    let _beside = beside();
     let block = Block::claim();
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("spillway.toml");
@@ -81,6 +88,45 @@ fn every_taken_port_is_named() {
     ] {
         let line =
             said.lines().find(|line| line.contains(&address)).unwrap_or_else(|| panic!("{said}"));
-        assert!(line.contains("taken by another process") && line.contains(field), "{line}");
+        let holder = format!("(process {})", std::process::id());
+        assert!(line.contains(field) && line.contains(&holder), "{line}");
     }
+    assert_eq!(said.lines().count(), 4, "one block: {said}");
+}
+
+#[test]
+fn a_second_up_is_told_of_the_first() {
+    let _beside = beside();
+    let mut first = Spillway::up(|config| config);
+    let output = Command::new(program("spillway")).arg("up").arg(first.config()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    let up = first.process().pid();
+    assert!(said.contains(&format!("Spillway runs already, as process {up} (")), "{said}");
+    assert!(said.contains("tcp") && said.contains("udp") && said.contains("by one-code"), "{said}");
+    assert!(!said.contains("cannot be seen"), "{said}");
+    assert!(first.process().wait(Duration::ZERO).is_none(), "the first runs on");
+}
+
+#[test]
+fn a_part_that_cannot_start_is_not_said_to_start_again() {
+    let _beside = beside();
+    let block = Block::claim();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("spillway.toml");
+    // The name server refuses a zone that is not there.
+    std::fs::write(&config, example_config(&block, folder.path())).unwrap();
+    std::fs::remove_file(folder.path().join("example.test.zone")).unwrap();
+    let mut command = Command::new(program("spillway"));
+    command.args(["--json", "up"]).arg(&config).stdout(Stdio::piped());
+    let mut up = Process::adopt(command);
+    let said: Vec<Value> = BufReader::new(up.child().stdout.take().unwrap())
+        .lines()
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect();
+    assert_eq!(up.wait(Duration::from_secs(20)).unwrap().code(), Some(1));
+    let ended = said.iter().find(|line| line["event"] == "ended").unwrap();
+    assert_eq!((ended["name"].as_str(), &ended["again_in_ms"]), (Some("dns"), &Value::Null));
+    let error = said.last().unwrap()["error"].as_str().unwrap();
+    assert!(error.contains("dns ended before") && error.contains("example.test.zone"), "{error}");
 }
