@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::chance;
 use crate::forecast::{Forecast, weight};
 use crate::observe::{CloudSense, Counts, SiteSense};
 use crate::policy::{Policy, SitePolicy};
@@ -20,6 +21,8 @@ const SHED_WEIGHT: f64 = 0.05;
 pub(crate) const REDIRECT_BYTES: f64 = 350.0;
 /// So many answers weigh as much as all that was learned before.
 const ANSWERS_TO_TRUST: f64 = 200.0;
+/// So many requests in the seconds before are something that a rise can be measured against.
+const REQUESTS_TO_LEAD: f64 = 200.0;
 /// Sets of knobs whose bytes are remembered.
 const SETS_MAX: usize = 16;
 /// Knobs that are declared to release more than this are not believed.
@@ -137,6 +140,9 @@ pub(crate) struct Expected {
     /// Bits per second that no share can move off the uplink, and those that it can.
     pub(crate) pinned_bits: f64,
     pub(crate) movable_bits: f64,
+    /// Variance of the bits of a single second, of both, in bits².
+    pinned_spread: f64,
+    movable_spread: f64,
     /// The same of weighted requests per second.
     pub(crate) pinned_weight: f64,
     pub(crate) movable_weight: f64,
@@ -156,6 +162,17 @@ impl Expected {
 
     pub(crate) fn home_bits(&self, share: f64) -> f64 {
         self.pinned_bits + home_part(share, self.skew) * self.movable_bits
+    }
+
+    /// The most bits per second that home may send at a share, on average: the target's part of the
+    /// cap, or less where chance needs more room than that leaves.
+    pub(crate) fn line(&self, cap: f64, target: f64, share: f64) -> f64 {
+        // At the whole nothing is left; the grain is that of what was left last.
+        let share = share.min(0.999);
+        let bits = self.home_bits(share);
+        let spread = self.pinned_spread + home_part(share, self.skew) * self.movable_spread;
+        let grain = if bits > 0.0 { spread / bits } else { 0.0 };
+        (cap * target).min(chance::mean_max(cap, grain))
     }
 
     pub(crate) fn home_weight(&self, share: f64) -> f64 {
@@ -240,9 +257,12 @@ impl Demand {
             home += stayed;
         }
         let take = if sense.gaps.is_empty() { Forecast::update } else { Forecast::update_at_least };
-        take(&mut self.bits, bits.rate(sense.secs), sense.secs);
-        take(&mut self.weighted, weighted.rate(sense.secs), sense.secs);
-        take(&mut self.requests, now.requests, sense.secs);
+        // A rise is evidence of more to come as far as there was something that it is a rise over: the
+        // first requests of all are one over nothing, and a step looks the same.
+        let trust = (self.requests.recent() / REQUESTS_TO_LEAD).min(1.0);
+        take(&mut self.bits, bits.rate(sense.secs), sense.secs, trust);
+        take(&mut self.weighted, weighted.rate(sense.secs), sense.secs, trust);
+        take(&mut self.requests, now.requests, sense.secs, trust);
         self.learn_overhead(context, sense);
         if matches!(spilled, Spilled::Counted(..)) {
             self.learn_skew(context, sense, home, now.requests);
@@ -265,7 +285,9 @@ impl Demand {
 
     fn learn_skew(&mut self, context: &Context<'_>, sense: &SiteSense, home: f64, all: f64) {
         let share = context.share;
-        let telling = context.steady && sense.whole() && all * sense.secs >= 50.0;
+        // Where gateways find no service they send away clients that the share does not.
+        let by_share = sense.unserved.is_empty();
+        let telling = context.steady && by_share && sense.whole() && all * sense.secs >= 50.0;
         let seen = if telling && (0.1..=0.97).contains(&share) {
             ((home / all) / (1.0 - share) - 1.0) / share
         } else if share <= 0.0 {
@@ -328,12 +350,15 @@ impl Demand {
         let mut sums = Expected { skew: self.skew, ..Expected::default() };
         let (mut bits, mut weights, mut requests) = (0.0, 0.0, 0.0);
         for (place, (route, rate)) in policy.routes.iter().zip(&self.mix).enumerate() {
-            let route_bits = rate * 8.0 * learned.bytes(policy, set, place);
+            let answer_bits = 8.0 * learned.bytes(policy, set, place);
+            let route_bits = rate * answer_bits;
             let route_weight = rate * if set.sheds(place) { SHED_WEIGHT } else { route.weight };
             if route.redirects {
                 sums.movable_bits += route_bits;
+                sums.movable_spread += route_bits * answer_bits;
             } else {
                 sums.pinned_bits += route_bits;
+                sums.pinned_spread += route_bits * answer_bits;
             }
             if route.spills {
                 sums.movable_weight += route_weight;
@@ -352,6 +377,8 @@ impl Demand {
         let by_requests = scale(&self.requests, requests);
         sums.pinned_bits *= by_bits;
         sums.movable_bits *= by_bits;
+        sums.pinned_spread *= by_bits * self.overhead;
+        sums.movable_spread *= by_bits * self.overhead;
         sums.pinned_weight *= by_weight;
         sums.movable_weight *= by_weight;
         sums.movable_requests *= by_requests;

@@ -31,6 +31,9 @@ const SURPRISE_SIGMAS: f64 = 5.0;
 const SURPRISE_LEAST: f64 = 0.1;
 /// A step that falls within a tick surprises twice. Only what goes on surprising is a trend.
 const SURPRISES_OF_A_STEP: u32 = 2;
+/// Half of such a trend is taken at once: it must not have to catch up when the rise goes on, slower or
+/// faster, and surprises no more.
+const TREND_OF_A_SURPRISE: f64 = 0.5;
 /// But waiting for that costs seconds at the start of a flash crowd, which no later decision brings
 /// back. A surge is the slope of a surprise, believed half at first and whole when it goes on, fading
 /// by half with each second that it does not; it carries at most another level far.
@@ -63,8 +66,9 @@ pub(crate) fn weight(a: f64, b: f64) -> f64 {
 }
 
 impl Forecast {
-    /// Takes in the mean rate over the last `dt` seconds.
-    pub(crate) fn update(&mut self, value: f64, dt: f64) {
+    /// Takes in the mean rate over the last `dt` seconds. `trust` in [0,1] is how far a surprise is
+    /// evidence of more of it.
+    pub(crate) fn update(&mut self, value: f64, dt: f64, trust: f64) {
         if !self.seen {
             *self = Self {
                 level: value,
@@ -85,14 +89,16 @@ impl Forecast {
         self.surprises = if error > surprise { self.surprises.saturating_add(1) } else { 0 };
         let gain = if self.surprises > 0 { 1.0 } else { weight(dt, LEVEL_SECS) };
         let level = (expected + gain * error).max(0.0);
-        let slope = ((value - self.last[0]) / dt).max(0.0);
+        let slope = trust * ((value - self.last[0]) / dt).max(0.0);
         self.surge = match self.surprises {
             0 => slope.min(self.surge).max(SURGE_FADE * self.surge),
             1 => (SURGE_FIRST * slope).max(SURGE_FADE * self.surge),
             _ => slope.max(SURGE_FADE * self.surge),
         };
         if !(1..=SURPRISES_OF_A_STEP).contains(&self.surprises) {
-            self.trend += weight(dt, TREND_SECS) * ((level - self.level) / dt - self.trend);
+            let least = if self.surprises > 0 { TREND_OF_A_SURPRISE * trust } else { 0.0 };
+            let gain = weight(dt, TREND_SECS).max(least);
+            self.trend += gain * ((level - self.level) / dt - self.trend);
         }
         // A jump says nothing about the usual error: count no more of it than would surprise.
         let error = error.abs().min(surprise.max(SURPRISE_LEAST * level));
@@ -105,9 +111,9 @@ impl Forecast {
     }
 
     /// Takes in a value that is known to be too small: it may raise the forecast, never lower it.
-    pub(crate) fn update_at_least(&mut self, value: f64, dt: f64) {
+    pub(crate) fn update_at_least(&mut self, value: f64, dt: f64, trust: f64) {
         if !self.seen || value > self.level {
-            self.update(value, dt);
+            self.update(value, dt, trust);
         }
     }
 
@@ -119,6 +125,11 @@ impl Forecast {
     /// The mean of the last seconds, once there have been enough of them.
     pub(crate) fn lasting(&self) -> f64 {
         if self.lasting_secs >= LASTING_SECS { self.lasting } else { 0.0 }
+    }
+
+    /// What has come in the last seconds, some ten of them.
+    pub(crate) fn recent(&self) -> f64 {
+        self.lasting * self.lasting_secs
     }
 
     /// The value to expect within the next `horizon` seconds. A trend within the band may be chance,
@@ -166,7 +177,7 @@ mod tests {
     fn a_constant_is_forecast_as_itself() {
         let mut forecast = Forecast::default();
         for _ in 0..100 {
-            forecast.update(50.0, 1.0);
+            forecast.update(50.0, 1.0, 1.0);
         }
         assert!((50.0..50.1).contains(&forecast.upper(60.0)));
     }
@@ -175,12 +186,12 @@ mod tests {
     fn a_step_is_believed_at_once() {
         let mut forecast = Forecast::default();
         for _ in 0..60 {
-            forecast.update(50.0, 1.0);
+            forecast.update(50.0, 1.0, 1.0);
         }
-        forecast.update(400.0, 1.0);
+        forecast.update(400.0, 1.0, 1.0);
         assert!(forecast.upper(3.0) >= 400.0);
         for _ in 0..30 {
-            forecast.update(400.0, 1.0);
+            forecast.update(400.0, 1.0, 1.0);
         }
         let upper = forecast.upper(3.0);
         assert!((400.0..470.0).contains(&upper), "{upper}");
@@ -190,22 +201,31 @@ mod tests {
     fn a_flash_crowd_is_led_from_its_second_second() {
         let mut forecast = Forecast::default();
         for _ in 0..60 {
-            forecast.update(70.0, 1.0);
+            forecast.update(70.0, 1.0, 1.0);
         }
         // A rise of 150 a second: what comes within three seconds of each reading is covered.
-        forecast.update(150.0, 1.0);
-        forecast.update(300.0, 1.0);
+        forecast.update(150.0, 1.0, 1.0);
+        forecast.update(300.0, 1.0, 1.0);
         assert!(forecast.upper(2.0) >= 525.0, "{}", forecast.upper(2.0));
-        forecast.update(450.0, 1.0);
+        forecast.update(450.0, 1.0, 1.0);
         assert!(forecast.upper(3.0) >= 750.0, "{}", forecast.upper(3.0));
         assert!(forecast.upper(3.0) <= 900.0, "{}", forecast.upper(3.0));
+    }
+
+    #[test]
+    fn a_rise_that_is_no_evidence_is_not_led() {
+        let mut forecast = Forecast::default();
+        for value in [0.0, 0.0, 40.0, 100.0, 100.0] {
+            forecast.update(value, 1.0, 0.1);
+            assert!(forecast.upper(3.0) < 1.4 * value.max(1.0), "{value}: {}", forecast.upper(3.0));
+        }
     }
 
     #[test]
     fn a_ramp_is_led() {
         let mut forecast = Forecast::default();
         for t in 0..40 {
-            forecast.update(10.0 * f64::from(t), 1.0);
+            forecast.update(10.0 * f64::from(t), 1.0, 1.0);
         }
         // The last value was the mean around t = 39; three seconds on it is 420.
         let upper = forecast.upper(3.0);
@@ -218,7 +238,7 @@ mod tests {
         let mut peak: f64 = 0.0;
         for t in 0..10_000_u32 {
             let noise = f64::from(t.wrapping_mul(2_654_435_761) >> 16) / 65_536.0 - 0.5;
-            forecast.update(10.0 + 10.0 * noise, 1.0);
+            forecast.update(10.0 + 10.0 * noise, 1.0, 1.0);
             peak = if t > 9_000 { peak.max(forecast.upper(3.0)) } else { peak };
         }
         assert!(peak < 19.0, "{peak}");
@@ -227,10 +247,10 @@ mod tests {
     #[test]
     fn partial_data_may_only_add() {
         let mut forecast = Forecast::default();
-        forecast.update(100.0, 1.0);
-        forecast.update_at_least(40.0, 1.0);
+        forecast.update(100.0, 1.0, 1.0);
+        forecast.update_at_least(40.0, 1.0, 1.0);
         assert!(forecast.level() >= 100.0);
-        forecast.update_at_least(200.0, 1.0);
+        forecast.update_at_least(200.0, 1.0, 1.0);
         assert!(forecast.level() >= 200.0);
     }
 }

@@ -7,12 +7,14 @@
 //! take that much, to a tier. Raising is at once; lowering waits for a dwell. No data is not zero:
 //! a blind site holds.
 
+mod chance;
 mod cloud;
 mod demand;
 mod forecast;
 mod observe;
 mod policy;
 mod reason;
+mod service;
 mod share;
 mod state;
 mod tier;
@@ -32,6 +34,7 @@ use cloud::Limit;
 use demand::{Context, Expected, Now, Spilled};
 use observe::{SiteSense, sense};
 use policy::SitePolicy;
+use service::Service;
 use share::{Allowed, Case, Move, Need, Pressure};
 use state::SiteState;
 use tier::{KnobSet, Verdict};
@@ -93,6 +96,7 @@ pub struct Outcome {
 pub(crate) struct View<'a> {
     pub(crate) site: &'a SitePolicy,
     pub(crate) sense: SiteSense,
+    pub(crate) service: Service,
     pub(crate) now: Now,
     pub(crate) pressure: Pressure,
     /// Upper bounds at the redirect horizon, with the operator's knobs only.
@@ -204,6 +208,7 @@ fn view<'a>(
     let pressure = Pressure::of(site, &sense, settling);
     let mut view = View {
         site,
+        service: Service::default(),
         now: Now::default(),
         pressure,
         expected: Expected::default(),
@@ -229,6 +234,7 @@ fn view<'a>(
         };
         view.now = kept.demand.update(&context, learned, &sense, spilled);
         view.pressure = pressure.with_compute(site, view.now.home_weight);
+        view.service = kept.service.update(&sense, site.groups.len());
         let floor = orders.floor(at).map_or(Tier::Normal, |order| order.tier);
         let asked = KnobSet::of(policy, floor, orders, at);
         let horizon = policy.redirect_horizon_secs();
@@ -239,6 +245,7 @@ fn view<'a>(
             lasting: kept.demand.lasting(policy, learned, &asked),
             falls: kept.demand.falls(),
             redirect_bits: view.now.redirect_bits,
+            down: view.service.down,
             pressure: view.pressure,
             sense: &sense,
         };
@@ -275,7 +282,8 @@ fn move_share(policy: &Policy, site: &mut SiteState, view: &mut View<'_>, at: Un
     }
     let allowed = Allowed { most: view.most, whole: view.sense.whole() };
     view.moved = site.share.next(policy, &view.need, allowed, view.share, at);
-    let fits = |part: f64| view.expected.bits() <= view.site.cap * policy.uplink_target * part;
+    let line = view.expected.line(view.site.cap, policy.uplink_target, 0.0);
+    let fits = |part: f64| view.expected.bits() <= line * part;
     view.mode = match (view.mode, view.share > 0.0) {
         _ if view.moved.share() <= 0.0 => SpillMode::Redirect,
         // Proxying spares the client a turn, but its answers cross the uplink after all.
@@ -288,6 +296,8 @@ fn move_share(policy: &Policy, site: &mut SiteState, view: &mut View<'_>, at: Un
 /// What the sites together say about the tier: whether, with all that the cloud takes spilled, home
 /// stays below its caps, less a quarter of the room that the targets leave. What is counts, not
 /// the upper bound of what may come: it has to last for seconds, and users see what it leads to.
+/// Where no service is healthy and the cloud does not take everything, the tier stays as it is: no
+/// degradation makes a service answer, and users would have it for a while after one does.
 fn verdict(
     policy: &Policy,
     state: &State,
@@ -299,15 +309,21 @@ fn verdict(
         let set = KnobSet::of(policy, tier, orders, at);
         let Some(site) = state.sites.get(&view.site.id) else { return true };
         let expected = site.demand.present(policy, &state.learned, &set);
-        let below = |load: f64, cap: f64, target: f64| load * margin <= cap * (3.0 + target) / 4.0;
-        below(expected.home_bits(view.most), view.site.cap, policy.uplink_target)
-            && below(expected.home_weight(view.most), view.site.weighted_qps, policy.compute_target)
+        let below = |load: f64, cap: f64, line: f64| load * margin <= (3.0 * cap + line) / 4.0;
+        let (site, most) = (view.site, view.most);
+        let line = expected.line(site.cap, policy.uplink_target, most);
+        below(expected.home_bits(most), site.cap, line)
+            && below(
+                expected.home_weight(most),
+                site.weighted_qps,
+                site.weighted_qps * policy.compute_target,
+            )
     };
     let tier = state.tier.tier;
     let mut verdict = if tier == Tier::Normal { Verdict::Right } else { Verdict::Milder };
     for view in views {
-        if !view.sense.sees() {
-            verdict = Verdict::Blind;
+        if !view.sense.sees() || (view.service.down && view.most < 1.0) {
+            verdict = Verdict::Held;
             continue;
         }
         // The line says what the forecast does not: it is full, with all spilled that can be.
@@ -321,7 +337,7 @@ fn verdict(
         }
         let milder = tier.milder().is_some_and(|milder| fits(view, milder, 1.1));
         if !view.sense.whole() {
-            verdict = Verdict::Blind;
+            verdict = Verdict::Held;
         } else if !milder && verdict == Verdict::Milder {
             verdict = Verdict::Right;
         }

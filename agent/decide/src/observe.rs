@@ -121,6 +121,8 @@ pub(crate) struct SiteSense {
     pub(crate) gaps: Vec<String>,
     /// Parts that act on an older generation than the plan.
     pub(crate) behind: Vec<String>,
+    /// Groups of routes that every gateway heard from has no healthy service for.
+    pub(crate) unserved: Vec<String>,
 }
 
 impl SiteSense {
@@ -193,6 +195,7 @@ impl Reader<'_> {
             .iter()
             .find(|load| load.part == Part::Balancer && load.site.as_ref() == Some(&site.id));
         let mut latency = Vec::new();
+        let mut heard = Vec::new();
         for (name, address) in &site.gateways {
             let load = observation
                 .loads
@@ -203,6 +206,7 @@ impl Reader<'_> {
             }
             match self.delta(load, name, &format!("gateway {name}")) {
                 Ok(delta) => {
+                    heard.extend(load);
                     sense.secs = sense.secs.max(delta.secs);
                     for (sum, counts) in sense.routes.iter_mut().zip(delta.routes) {
                         sum.add(counts);
@@ -217,6 +221,7 @@ impl Reader<'_> {
         }
         sense.answers = latency.iter().sum();
         sense.p95_ms = histogram::quantile_ms(&latency, 0.95);
+        sense.unserved = unserved(site, &heard);
         self.uplink(site, balancer, &mut sense);
         sense
     }
@@ -423,6 +428,21 @@ fn add_buckets(sum: &mut Vec<u64>, more: &[u64]) {
     for (sum, n) in sum.iter_mut().zip(more) {
         *sum = sum.saturating_add(*n);
     }
+}
+
+/// Groups of which some service is known to these gateways, and none is healthy to any.
+fn unserved(site: &SitePolicy, gateways: &[&Load]) -> Vec<String> {
+    let is = |services: &[String]| {
+        let known = services.iter().flat_map(|name| {
+            gateways.iter().filter_map(move |gateway| gateway.upstreams.get(name))
+        });
+        let (known, healthy) = known.fold((0, 0), |(known, healthy), upstream| {
+            (known + 1, healthy + u32::from(upstream.healthy))
+        });
+        known > 0 && healthy == 0
+    };
+    let groups = site.groups.iter().filter(|(_, services)| is(services));
+    groups.map(|(group, _)| group.clone()).collect()
 }
 
 fn taken_out(balancer: Option<&Load>, name: &str, address: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use spillway_model::config::ServiceInstance;
 use spillway_model::plan::{SpillMode, Tier};
 use spillway_model::{Config, KnobId, Plan, RouteId, Salt, SiteId};
 
@@ -40,6 +41,8 @@ pub(crate) struct SitePolicy {
     pub(crate) interface: bool,
     /// Name and data address of each gateway, the two names a balancer may know it by.
     pub(crate) gateways: Vec<(String, String)>,
+    /// Names of the services of each group of routes.
+    pub(crate) groups: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -95,6 +98,17 @@ impl Policy {
                         .gateways
                         .iter()
                         .map(|gateway| (gateway.name.clone(), gateway.listen.to_string()))
+                        .collect(),
+                    groups: config
+                        .routes
+                        .iter()
+                        .map(|route| {
+                            let of =
+                                |service: &&ServiceInstance| service.groups.contains(&route.group);
+                            let services = site.services.iter().filter(of);
+                            let names = services.map(|service| service.name.clone()).collect();
+                            (route.group.clone(), names)
+                        })
                         .collect(),
                 })
                 .collect(),

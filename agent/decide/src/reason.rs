@@ -9,7 +9,7 @@ use spillway_model::{ClientPrefix, Plan};
 
 use crate::cloud::Limit;
 use crate::policy::Policy;
-use crate::share::{Binding, Move};
+use crate::share::{ASKING, Binding, Move};
 use crate::state::State;
 use crate::{Observation, View};
 
@@ -31,6 +31,7 @@ pub(crate) fn reasons(
         let mut of_site = Vec::new();
         blind(view, &mut of_site);
         if view.sense.sees() {
+            service(view, &mut of_site);
             limits(policy, view, &mut of_site);
             cloud(view, limit, &mut of_site);
             latency(view, &mut of_site);
@@ -60,10 +61,16 @@ fn tier(
     let at = observation.at;
     let now = next.tier.tier;
     let floor = observation.orders.floor(at);
+    let order_ended = next.tier.by_order && floor.is_none_or(|order| order.tier < before);
     if now > before && floor.is_none_or(|order| order.tier < now) {
         lines.push(format!(
             "tier: raised to {now}, for spilling has fallen short for {} s",
             policy.tier_rise_secs
+        ));
+    } else if now < before && order_ended {
+        lines.push(format!(
+            "tier: lowered to {now}: the order ended, and nothing else has needed {before} for {} s",
+            policy.tier_dwell_secs
         ));
     } else if now < before {
         lines.push(format!(
@@ -78,7 +85,12 @@ fn tier(
             ),
             None => format!("tier: {now}; even so spilling falls short, and there is no harsher one"),
         });
-    } else if now > Tier::Normal {
+    } else if now > Tier::Normal && order_ended {
+        lines.push(format!(
+            "tier: still {now}; the order ended, and once nothing else has needed it for {} s it is lowered by one",
+            policy.tier_dwell_secs
+        ));
+    } else if now > Tier::Normal && floor.is_none_or(|order| order.tier < now) {
         lines.push(format!(
             "tier: {now} until a milder one would have sufficed for {} s",
             policy.tier_dwell_secs
@@ -110,20 +122,48 @@ fn blind(view: &View<'_>, lines: &mut Vec<String>) {
     }
 }
 
+fn service(view: &View<'_>, lines: &mut Vec<String>) {
+    let service = &view.service;
+    if service.down {
+        lines.push(format!(
+            "compute: no healthy service at home: spill everything that the cloud takes, but for {} that go on asking whether it is back",
+            percent(ASKING)
+        ));
+    } else if !service.unserved.is_empty() {
+        lines.push(format!(
+            "compute: no healthy service at home for {}: gateways send these requests to the cloud",
+            service.unserved.join(", ")
+        ));
+    }
+    if let Some(failing) = service.failing {
+        lines.push(format!(
+            "failed: {:.1} answers/s at home, {} of all, for {:.0} s",
+            failing.per_sec,
+            percent(failing.part),
+            failing.secs
+        ));
+    }
+}
+
 fn limits(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
     let horizon = policy.redirect_horizon_secs();
     let (need, site, expected) = (&view.need, view.site, &view.expected);
     if need.uplink > 0.0 {
+        let line = expected.line(site.cap, policy.uplink_target, need.uplink);
+        let chance = match line < site.cap * policy.uplink_target {
+            true => ", the rest is for chance",
+            false => "",
+        };
         lines.push(format!(
-            "uplink: {} forecast for {horizon:.0} s ahead against {} ({} of {}): spill {}",
+            "uplink: {} forecast for {horizon:.0} s ahead against {} ({} of {}{chance}): spill {}",
             bits(expected.bits()),
-            bits(site.cap * policy.uplink_target),
-            percent(policy.uplink_target),
+            bits(line),
+            percent(line / site.cap),
             bits(site.cap),
             percent(need.uplink)
         ));
     }
-    if need.compute > 0.0 {
+    if need.compute > 0.0 && !view.service.down {
         lines.push(format!(
             "compute: {:.0} weighted requests/s forecast for {horizon:.0} s ahead against {:.0} ({} of {:.0}): spill {}",
             expected.weight(),
@@ -198,7 +238,7 @@ fn movement(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
                     "share: 0; {} and {:.0} weighted requests/s forecast are within {} and {:.0}",
                     bits(view.expected.bits()),
                     view.expected.weight(),
-                    bits(view.site.cap * policy.uplink_target),
+                    bits(view.expected.line(view.site.cap, policy.uplink_target, 0.0)),
                     view.site.weighted_qps * policy.compute_target
                 ));
             }
@@ -238,17 +278,21 @@ pub(crate) fn headline(next: &State, views: &[View<'_>], limit: &Limit) -> (Bind
     let asked = format!("{} asked of an uplink of {}", bits(worst.now.bits), bits(worst.site.cap));
     let share = percent(worst.moved.share());
     let tier = next.tier.tier;
+    let failing = views.iter().find_map(|view| Some((view, view.service.failing?)));
     let mut text = if !worst.sense.sees() {
         format!(
             "Tier {tier}. Holding: nothing is known of site {site} at this moment, {share} stay spilled"
         )
+    } else if worst.service.down {
+        format!("Tier {tier}. No healthy service at home: {share} of {site} goes to the cloud")
     } else if tier > Tier::Normal && binding == Binding::Cloud {
         format!("Tier {tier}. {share} of {site} spilled, the cloud takes no more; {asked}")
     } else if tier > Tier::Normal {
         format!("Tier {tier}. {share} of {site} spilled; {asked}")
     } else if worst.moved.share() <= 0.0 {
         let used = worst.sense.uplink.map_or(0.0, |uplink| uplink.bits_per_sec) / worst.site.cap;
-        format!("Tier {tier}. All is served at home; {site} uses {} of its uplink", percent(used))
+        let all = if failing.is_some() { "Nothing is spilled" } else { "All is served at home" };
+        format!("Tier {tier}. {all}; {site} uses {} of its uplink", percent(used))
     } else {
         let verb = match worst.moved {
             Move::Lowered(_) => "Coming back",
@@ -258,6 +302,9 @@ pub(crate) fn headline(next: &State, views: &[View<'_>], limit: &Limit) -> (Bind
     };
     if binding == Binding::Cloud && tier == Tier::Normal {
         text.push_str(&format!("; the cloud takes {}", limit.why));
+    }
+    if let Some((view, failing)) = failing {
+        text.push_str(&format!("; {} of answers at {} fail", percent(failing.part), view.site.id));
     }
     let blind = views.iter().filter(|view| !view.sense.whole()).count();
     if worst.sense.sees() && blind > 0 {

@@ -26,6 +26,10 @@ const PANIC_MAX: u32 = 20;
 /// An overfull line is evidence against the forecast, and for a tier, after so many ticks: what has
 /// queued up before takes its time to leave.
 const PERSISTENT: u32 = 10;
+/// This part of the clients goes on asking a home that has no healthy service: their gateways send them
+/// to the cloud, but give the service one request at a time, without which a service that hung would
+/// never be found to answer again.
+pub(crate) const ASKING: f64 = 1.0 / 32.0;
 /// So many answers make a 95th percentile.
 const ANSWERS_MIN: u64 = 20;
 
@@ -62,6 +66,8 @@ pub(crate) struct Need {
     pub(crate) panic: f64,
     /// Because answers are slow. May only add.
     pub(crate) latency: f64,
+    /// No service at home is healthy.
+    down: bool,
     /// Whether less is asked now than the forecast still says: nothing is raised for that.
     falls: bool,
     /// Whether forecast or lasting load is over a line at the present share.
@@ -82,6 +88,8 @@ impl Need {
         let share = self.share();
         if share <= 0.0 {
             Binding::None
+        } else if self.down {
+            Binding::Compute
         } else if self.uplink.max(self.panic) >= share {
             Binding::Uplink
         } else if self.compute >= share {
@@ -104,6 +112,8 @@ pub(crate) struct Case<'a> {
     pub(crate) falls: bool,
     /// Bits per second of 307s now.
     pub(crate) redirect_bits: f64,
+    /// Whether no service at home is healthy: then home has no capacity.
+    pub(crate) down: bool,
     pub(crate) pressure: Pressure,
     pub(crate) sense: &'a SiteSense,
 }
@@ -195,7 +205,8 @@ impl ShareState {
             Pressure { slow: true, busy: true, settling: true, .. } => self.slow,
             _ => 0,
         };
-        let uplink = |part: f64, moving: bool| {
+        let line = |s: f64| expected.line(site.cap, policy.uplink_target, s);
+        let uplink = |most: &dyn Fn(f64) -> f64, moving: bool| {
             let redirect = if moving {
                 // A client that is spilled but has not asked DNS again costs a 307 each time.
                 let each = expected.movable_requests * 8.0 * REDIRECT_BYTES;
@@ -205,13 +216,16 @@ impl ShareState {
             };
             least(|s| {
                 let moved = (s - share).max(0.0);
-                expected.home_bits(s) + redirect_bits + moved * redirect <= site.cap * part
+                expected.home_bits(s) + redirect_bits + moved * redirect <= most(s)
             })
         };
-        let compute = |part: f64| least(|s| expected.home_weight(s) <= site.weighted_qps * part);
+        let compute = |part: f64| match case.down {
+            true => 1.0 - ASKING,
+            false => least(|s| expected.home_weight(s) <= site.weighted_qps * part),
+        };
         let panic = if pressure.congested && !pressure.settling {
             let more = 1.0 + 0.1 * f64::from(self.congested);
-            1.0 - (1.0 - share) * policy.uplink_target / more
+            1.0 - (1.0 - share) * line(share) / site.cap / more
         } else {
             0.0
         };
@@ -221,17 +235,18 @@ impl ShareState {
         } else {
             0.0
         };
-        let calm = uplink(policy.uplink_target * CALM, false)
+        let calm = uplink(&|s| line(s) * CALM, false)
             .max(compute(policy.compute_target * CALM))
             .max(if pressure.slow && pressure.busy || pressure.congested { share } else { 0.0 });
         Need {
-            falls: case.falls,
-            presses: presses(policy, site, case, share),
-            uplink: uplink(policy.uplink_target, true),
+            down: case.down,
+            falls: case.falls && !case.down,
+            presses: case.down || presses(policy, site, case, share),
+            uplink: uplink(&line, true),
             compute: compute(policy.compute_target),
             panic,
             latency,
-            hard: uplink(1.0, true).max(compute(1.0)),
+            hard: uplink(&|_| site.cap, true).max(compute(1.0)),
             calm,
         }
     }
@@ -336,14 +351,15 @@ impl Move {
 /// from there to its caps as is likely at the horizon, or at its caps at the worst. Noise reaches for
 /// the targets now and then; a raise for each time would be a fall for each time, too.
 fn presses(policy: &Policy, site: &SitePolicy, case: &Case<'_>, share: f64) -> bool {
-    let over = |load: &Expected, uplink_part: f64, compute_part: f64| {
-        load.home_bits(share) + case.redirect_bits > site.cap * uplink_part
-            || load.home_weight(share) > site.weighted_qps * compute_part
+    // From the line at 0 to the cap at 1.
+    let over = |load: &Expected, way: f64| {
+        let line = load.line(site.cap, policy.uplink_target, share);
+        let bits = line + way * (site.cap - line);
+        let target = policy.compute_target;
+        let weight = site.weighted_qps * (target + way * (1.0 - target));
+        load.home_bits(share) + case.redirect_bits > bits || load.home_weight(share) > weight
     };
-    let (uplink, compute) = (policy.uplink_target, policy.compute_target);
-    over(&case.lasting, uplink, compute)
-        || over(&case.likely, (1.0 + uplink) / 2.0, (1.0 + compute) / 2.0)
-        || over(case.expected, 1.0, 1.0)
+    over(&case.lasting, 0.0) || over(&case.likely, 0.5) || over(case.expected, 1.0)
 }
 
 /// The smallest share that `fits`, which holds from some share on. By bisection to a quarter of a

@@ -10,6 +10,7 @@ use crate::cloud::CloudState;
 use crate::demand::{Demand, LearnedBytes};
 use crate::observe::Readings;
 use crate::policy::Policy;
+use crate::service::ServiceState;
 use crate::share::ShareState;
 use crate::tier::TierState;
 
@@ -32,6 +33,8 @@ pub struct State {
 pub(crate) struct SiteState {
     pub(crate) demand: Demand,
     pub(crate) share: ShareState,
+    #[serde(default)]
+    pub(crate) service: ServiceState,
     /// As last seen: what a blind tick shows.
     pub(crate) status: SiteStatus,
 }
@@ -69,6 +72,7 @@ impl State {
         for site in self.sites.values_mut() {
             site.demand.forget_present();
             site.share.forget_present();
+            site.service = ServiceState::default();
         }
         self
     }

@@ -98,6 +98,9 @@ pub(crate) struct TierState {
     short_since: Option<UnixMillis>,
     /// Since when the next milder tier would have sufficed.
     enough_since: Option<UnixMillis>,
+    /// Whether an order of the operator's holds the tier, or held it and nothing has needed it since.
+    #[serde(default)]
+    pub(crate) by_order: bool,
     /// The knobs in force, by [`KnobSet::key`], and since when.
     key: String,
     changed_at: UnixMillis,
@@ -112,8 +115,8 @@ pub(crate) enum Verdict {
     Right,
     /// The next milder one would do at every site.
     Milder,
-    /// Some site is blind: nothing may be lowered.
-    Blind,
+    /// Some site is blind, or has no service: nothing is lowered.
+    Held,
 }
 
 impl TierState {
@@ -132,6 +135,11 @@ impl TierState {
     ) -> bool {
         let before = self.tier;
         self.tier = self.tier.max(floor);
+        if self.tier > Tier::Normal && floor == self.tier {
+            self.by_order = true;
+        } else if self.tier == Tier::Normal || matches!(verdict, Verdict::Short | Verdict::Right) {
+            self.by_order = false;
+        }
         since(&mut self.short_since, verdict == Verdict::Short, at);
         since(&mut self.enough_since, verdict == Verdict::Milder, at);
         // Ticks are not exact to the millisecond: half a tick early is on time.

@@ -137,14 +137,40 @@ fn a_tier_order_is_a_floor_with_an_end() {
     assert_eq!(world.tier(), 2);
     let lease = &world.state.plan().knobs[&KnobId::new("qr-text").unwrap()];
     assert_eq!(lease.by, "drill");
+    let told = |world: &World| world.ticks.last().unwrap().reasons.join("\n");
+    assert!(told(&world).contains("at least 2 (visible) by order"), "{}", told(&world));
+    assert!(!told(&world).contains("milder"), "{}", told(&world));
     world.run(28, 0.02, |_| 0.4);
     assert_eq!(world.tier(), 2);
-    // One step a dwell of ten seconds once it is over.
+    // One step a dwell of ten seconds once it is over, and the reason says that it was an order.
     world.run(4, 0.02, |_| 0.4);
     assert_eq!(world.tier(), 1, "{}", world.course());
+    assert!(
+        told(&world).contains("tier: still 1 (invisible); the order ended"),
+        "{}",
+        told(&world)
+    );
     world.run(11, 0.02, |_| 0.4);
     assert_eq!(world.tier(), 0, "{}", world.course());
     assert!(world.state.plan().knobs.is_empty());
+    for step in
+        ["lowered to 1 (invisible): the order ended", "lowered to 0 (normal): the order ended"]
+    {
+        assert!(world.course().contains(step), "{}", world.course());
+    }
+}
+
+#[test]
+fn an_order_that_ends_where_load_needs_the_tier_is_not_the_reason() {
+    let mut world = world(12);
+    world.limits.environments_max = 0;
+    world.limits.burst = 0.0;
+    world.run(10, 0.02, |_| 0.4);
+    let order = TierOrder { tier: Tier::Visible, for_secs: 10, by: "drill".to_owned() };
+    world.orders.tier = Some((order, world.now().plus_secs(10)));
+    world.run(30, 0.02, |_| 1.3);
+    assert_eq!(world.tier(), 2, "{}", world.course());
+    assert!(!world.course().contains("the order ended"), "{}", world.course());
 }
 
 #[test]

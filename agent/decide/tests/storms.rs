@@ -2,25 +2,11 @@
 
 mod sim;
 
-use sim::{CloudLimits, World, config};
+use sim::{CloudLimits, World, config, flash};
 
 /// The dwells of the example are those of a demonstration: ten seconds.
 fn world(seed: u64) -> World {
     World::new(&config(&[]), seed)
-}
-
-/// From `low` to `high` within `rise` seconds after a calm of 30, kept for `hold`, and back as fast.
-fn flash(low: f64, high: f64, rise: u64, hold: u64) -> impl Fn(u64) -> f64 {
-    move |second| {
-        let (up, down) = (30 + rise, 30 + rise + hold);
-        let part = |t: u64| (t as f64 / rise as f64).min(1.0);
-        match second {
-            0..30 => low,
-            s if s < up => low * (high / low).powf(part(s - 30)),
-            s if s < down => high,
-            s => (high * (low / high).powf(part(s - down))).max(low),
-        }
-    }
 }
 
 #[test]

@@ -5,7 +5,8 @@
 //! client that still comes to the site gets a 307 and asks again at the cloud; the uplink is a
 //! bounded queue that drains at the cap, and what does not fit is dropped, counted and sent again;
 //! environments start at a bounded rate, serve one request at a time, and what finds none is refused;
-//! plans arrive two steps after the tick, and the parts report counters.
+//! plans arrive two steps after the tick, and the parts report counters; gateways find a dead or hung
+//! service within a second and send its requests to the cloud until one that they try is answered.
 
 #![allow(dead_code, reason = "each test binary uses the parts of the simulation that it needs")]
 #![allow(
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use spillway_decide::{Observation, Orders, Outcome, Policy, State, decide};
-use spillway_model::load::{FunctionsLoad, Part, RouteLoad, UplinkLoad};
+use spillway_model::load::{FunctionsLoad, Part, RouteLoad, UplinkLoad, UpstreamLoad};
 use spillway_model::rank::rank;
 use spillway_model::{ClientPrefix, Config, Load, Plan, RouteId, SiteId, UnixMillis, histogram};
 
@@ -51,6 +52,20 @@ pub(crate) fn config(edits: &[(&str, &str)]) -> Config {
 
 pub(crate) fn site() -> SiteId {
     SiteId::new("east").unwrap()
+}
+
+/// From `low` to `high` within `rise` seconds after a calm of 30, kept for `hold`, and back as fast.
+pub(crate) fn flash(low: f64, high: f64, rise: u64, hold: u64) -> impl Fn(u64) -> f64 {
+    move |second| {
+        let (up, down) = (30 + rise, 30 + rise + hold);
+        let part = |t: u64| (t as f64 / rise as f64).min(1.0);
+        match second {
+            0..30 => low,
+            s if s < up => low * (high / low).powf(part(s - 30)),
+            s if s < down => high,
+            s => (high * (low / high).powf(part(s - down))).max(low),
+        }
+    }
 }
 
 /// Knuth's 64-bit linear congruential generator, its upper bits.
@@ -107,6 +122,22 @@ impl Default for CloudLimits {
     }
 }
 
+/// How the one service at home is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Home {
+    Serves,
+    /// Connections are refused since this step.
+    Dead(u64),
+    /// Connections are taken but never answered since this step.
+    Hung(u64),
+    /// Answers, but this part of the answers are 5xx.
+    Fails(f64),
+}
+
+/// Steps until health checks notice, and until a request that hangs fails.
+const NOTICED: u64 = 10;
+const DEADLINE: u64 = 50;
+
 /// What one tick looked like from outside.
 #[derive(Debug, Clone)]
 pub(crate) struct Tick {
@@ -115,6 +146,10 @@ pub(crate) struct Tick {
     pub(crate) tier: u8,
     /// Bits per second that home wanted to send, against the cap.
     pub(crate) offered: f64,
+    /// Bits per second that left, against the cap.
+    pub(crate) used: f64,
+    /// Requests that failed at home.
+    pub(crate) failed: u64,
     pub(crate) throttled: u64,
     pub(crate) requests: u64,
     pub(crate) home: u64,
@@ -134,6 +169,10 @@ pub(crate) struct World {
     pub(crate) silent: Vec<String>,
     pub(crate) observations: Vec<Observation>,
     pub(crate) outcome: Option<Outcome>,
+    pub(crate) home: Home,
+    hanging: u64,
+    /// Whether gateways take the service for one that answers.
+    believed: bool,
     cap: f64,
     queue_max: f64,
     ttl_secs: u64,
@@ -196,6 +235,9 @@ impl World {
             silent: Vec::new(),
             observations: Vec::new(),
             outcome: None,
+            home: Home::Serves,
+            hanging: 0,
+            believed: true,
             cap: config.sites[0].uplink.bits_per_sec as f64,
             queue_max: config.sites[0].uplink.queue_bytes as f64,
             ttl_secs: u64::from(config.dns.ttl_secs),
@@ -242,7 +284,7 @@ impl World {
     }
 
     fn second(&mut self, rate: f64) {
-        let before = (self.requests(), self.throttled(), self.home());
+        let before = (self.requests(), self.throttled(), self.home(), self.sent(), self.failed());
         let mut offered = 0.0;
         for _ in 0..STEPS {
             offered += self.advance(rate);
@@ -253,6 +295,8 @@ impl World {
             share: outcome.plan.share(&site()).get(),
             tier: outcome.plan.tier.into(),
             offered: offered * 8.0 / self.cap,
+            used: (self.sent() - before.3) as f64 * 8.0 / self.cap,
+            failed: self.failed() - before.4,
             throttled: self.throttled() - before.1,
             requests: self.requests() - before.0,
             home: self.home() - before.2,
@@ -325,6 +369,7 @@ impl World {
             }
         }
         let latency_us = 15_000 + (self.queue / (self.cap / 8.0) * 1e6) as u64;
+        self.serve_or_not();
         let capacity = self.start_environments();
         let mut in_cloud = 0.0;
         let mut bytes = 0.0;
@@ -340,20 +385,33 @@ impl World {
             let (name, _, size) = MIX[place];
             let size = if shed[place] { 300.0 } else { size * factor };
             if !client.to_cloud {
+                // The first request after a time without a service is the one that is tried.
+                self.believed |= matches!(self.home, Home::Serves | Home::Fails(_)) && !spilled;
+                let moves = (spilled || !self.believed) && !shed[place];
                 let gateway = &mut self.gateways[who % 2];
                 let counts = gateway.routes.entry(RouteId::new(name).unwrap()).or_default();
                 counts.arrivals += 1;
                 if shed[place] {
                     counts.shed += 1;
-                } else if spilled {
+                } else if moves {
                     counts.redirected += 1;
+                } else if let Home::Dead(_) = self.home {
+                    counts.failed += 1;
+                } else if let Home::Hung(_) = self.home {
+                    self.hanging += 1;
+                } else if matches!(self.home, Home::Fails(part) if self.noise.uniform() < part) {
+                    counts.failed += 1;
                 } else {
                     serve(counts, size, latency_us);
                 }
-                let sent = if spilled && !shed[place] { 350.0 } else { size };
+                let sent = match self.home {
+                    _ if moves => 350.0,
+                    Home::Dead(_) | Home::Hung(_) if !shed[place] => 0.0,
+                    _ => size,
+                };
                 counts.response_bytes += sent as u64;
                 bytes += sent;
-                if !spilled || shed[place] {
+                if !moves {
                     continue;
                 }
             }
@@ -376,6 +434,33 @@ impl World {
         self.drain(bytes);
         self.step += 1;
         bytes
+    }
+
+    /// Notes what gateways find of the service.
+    fn serve_or_not(&mut self) {
+        let down = match self.home {
+            Home::Serves | Home::Fails(_) => None,
+            Home::Dead(since) | Home::Hung(since) => Some(self.step - since),
+        };
+        self.believed &= down.is_none_or(|steps| steps < NOTICED);
+        let healthy = self.believed;
+        for gateway in &mut self.gateways {
+            let upstream = UpstreamLoad { healthy, ..UpstreamLoad::default() };
+            gateway.upstreams.insert("east-one-code".to_owned(), upstream);
+        }
+        if down.is_some_and(|steps| steps >= DEADLINE) {
+            let code = RouteId::new("code").unwrap();
+            self.gateways[0].routes.entry(code).or_default().failed += self.hanging;
+            self.hanging = 0;
+        }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.home = Home::Dead(self.step);
+    }
+
+    pub(crate) fn hang(&mut self) {
+        self.home = Home::Hung(self.step);
     }
 
     /// Requests that the cloud can serve in this step.
@@ -449,6 +534,15 @@ impl World {
         self.gateways.iter().map(served).sum()
     }
 
+    fn sent(&self) -> u64 {
+        self.balancer.uplink.as_ref().unwrap().bytes
+    }
+
+    fn failed(&self) -> u64 {
+        let failed = |load: &Load| load.routes.values().map(|r| r.failed).sum::<u64>();
+        self.gateways.iter().map(failed).sum()
+    }
+
     fn throttled(&self) -> u64 {
         self.cloud.functions.as_ref().unwrap().throttled
     }
@@ -487,13 +581,14 @@ impl World {
         let mut text = String::new();
         for t in &self.ticks {
             text.push_str(&format!(
-                "{:4} s share {:.3} tier {} offered {:.2} req {:5} home {:5} throttled {:4} {}{}\n",
+                "{:4} s share {:.3} tier {} offered {:.2} req {:5} home {:5} failed {:4} throttled {:4} {}{}\n",
                 t.secs,
                 t.share,
                 t.tier,
                 t.offered,
                 t.requests,
                 t.home,
+                t.failed,
                 t.throttled,
                 if t.published { "* " } else { "  " },
                 t.reasons.join(" | "),
