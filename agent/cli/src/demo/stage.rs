@@ -52,9 +52,6 @@ impl Stage {
             ("plan.state_dir".to_owned(), toml_path(&folder.join("state"))),
             ("site.0.uplink.bits_per_sec".to_owned(), toml::Value::from(uplink)),
             ("site.0.uplink.shape".to_owned(), toml::Value::from(true)),
-            // A line of a few Mbit/s carries a hundred answers a second: chance alone moves its use
-            // by a tenth, so it needs more room than a real one.
-            ("agent.uplink_target".to_owned(), toml::Value::from(0.7)),
         ];
         for (i, zone) in original.dns.zone_files.iter().enumerate() {
             let zone = std::path::absolute(original.path(zone))?;

@@ -13,9 +13,6 @@ const RELIEF_SECS_MAX: u32 = 5;
 const FAILED_FRACTION_MAX: f64 = 0.001;
 /// A line this full counts as full: what a token bucket passes in one second differs by a few segments.
 const FULL: f64 = 0.98;
-/// And for so many seconds in a row: on a line that carries a hundred answers a second, a single second
-/// in which chance asks for many large ones is no overload.
-const FULL_SECS: usize = 2;
 /// How far the share may be from where it was when a restarted agent takes over.
 const JUMP_MAX: f64 = 0.02;
 /// From a decision to its being in force everywhere.
@@ -105,7 +102,7 @@ pub(super) fn spill(evidence: &Evidence<'_>) -> Vec<Check> {
     vec![
         calm(evidence, rising.t),
         first_spill(evidence, exceeded.t),
-        relief(evidence, exceeded.t),
+        relief(seconds, exceeded.t),
         failures(evidence),
         cohorts(evidence),
         outage_served(evidence),
@@ -163,28 +160,28 @@ fn first_spill(evidence: &Evidence<'_>, exceeded: u32) -> Check {
     check("first-spill", claim, measured, met)
 }
 
-fn relief(evidence: &Evidence<'_>, exceeded: u32) -> Check {
-    let full = |second: &Second| {
-        second.uplink_bits_per_sec.is_some_and(|bits| bits >= FULL * second.uplink_cap_bits_per_sec)
-    };
-    let seconds = &evidence.report.seconds;
-    let count = seconds.iter().filter(|second| full(second)).count();
-    let last = seconds
-        .windows(FULL_SECS)
-        .rfind(|run| run.iter().all(full))
-        .and_then(|run| run.last())
-        .map(|second| second.t);
+fn relief(seconds: &[Second], exceeded: u32) -> Check {
     let read = seconds.iter().filter(|second| second.uplink_bits_per_sec.is_some()).count();
-    let measured = match last {
-        None => format!("full in {count} single seconds, never in {FULL_SECS} in a row"),
+    let full: Vec<u32> = seconds
+        .iter()
+        .filter(|second| {
+            let bits = second.uplink_bits_per_sec;
+            bits.is_some_and(|bits| bits >= FULL * second.uplink_cap_bits_per_sec)
+        })
+        .map(|second| second.t)
+        .collect();
+    let at_full = format!("at {:.0} % of it or more", FULL * 100.0);
+    let measured = match full.last() {
+        None => format!("no second of {read} {at_full}"),
         Some(last) => {
-            let after = i64::from(last) + 1 - i64::from(exceeded);
-            format!("full in {count} s, for {FULL_SECS} in a row last until {after} s after")
+            let after = i64::from(*last) + 1 - i64::from(exceeded);
+            format!("{} of {read} seconds {at_full}, the last until {after} s after", full.len())
         }
     };
-    let met = read > 0 && last.is_none_or(|last| last < exceeded + RELIEF_SECS_MAX);
-    let claim =
-        format!("the uplink is back under its cap within {RELIEF_SECS_MAX} s, and stays there");
+    let met = read > 0 && full.last().is_none_or(|last| *last < exceeded + RELIEF_SECS_MAX);
+    let claim = format!(
+        "the uplink is back under its cap within {RELIEF_SECS_MAX} s, and no second is full after that"
+    );
     check("relief", claim, measured, met)
 }
 
@@ -341,6 +338,25 @@ mod tests {
         assert_eq!(reversals(&[0.0, 0.5, 0.5, 0.9]), 0);
         assert_eq!(reversals(&[0.0, 0.5, 0.9, 0.9, 0.4, 0.0]), 1);
         assert_eq!(reversals(&[0.5, 0.4, 0.45, 0.3]), 2);
+    }
+
+    #[test]
+    fn one_full_second_after_the_time_allowed_is_one_too_many() {
+        let relieved = |uses: &[f64]| {
+            let second = |(t, used): (u32, &f64)| Second {
+                t,
+                uplink_bits_per_sec: Some(used * 4e6),
+                uplink_cap_bits_per_sec: 4e6,
+                ..Second::default()
+            };
+            let seconds: Vec<Second> = (0..).zip(uses).map(second).collect();
+            relief(&seconds, 2)
+        };
+        assert!(relieved(&[0.2, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.97, 0.7]).met);
+        let late = relieved(&[0.2, 0.5, 1.0, 0.7, 0.7, 0.7, 0.7, 0.98, 0.7]);
+        assert!(!late.met);
+        assert!(late.measured.ends_with("until 6 s after"), "{}", late.measured);
+        assert!(!relieved(&[]).met, "nothing was read");
     }
 
     #[test]
