@@ -107,7 +107,7 @@ locals {
       Resource  = [var.levers.load_balancer.arn]
       Condition = { StringEquals = local.owned }
     },
-    ], var.levers.target_groups == null ? [] : [
+    ], try(var.levers.target_groups.gateways, null) == null ? [] : [
     {
       Sid       = "RegisterAndDrain"
       Effect    = "Allow"

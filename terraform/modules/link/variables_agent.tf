@@ -47,7 +47,7 @@ variable "levers" {
   description = "What the agent may move: the outputs of module public, whole (`levers = module.public`). Parts that are null are not granted."
   type = object({
     load_balancer = optional(object({ arn = string, rule_arns = map(string) }))
-    target_groups = optional(object({ gateways = object({ arn = string }) }))
+    target_groups = optional(object({ gateways = optional(object({ arn = string })) }))
     functions     = optional(map(object({ arn = string, alias_arn = string })), {})
     gateways = optional(object({
       asg_arn            = optional(string)

@@ -9,7 +9,6 @@ resource "aws_customer_gateway" "this" {
   bgp_asn_extended = var.link.site_asn > 2147483647 ? var.link.site_asn : null
   ip_address       = var.link.vpn.customer_address
   type             = "ipsec.1"
-  device_name      = local.prefix
   tags             = merge(local.tags, { Name = local.prefix })
 }
 
