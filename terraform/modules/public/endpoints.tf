@@ -1,6 +1,10 @@
 # What functions and gateways call of AWS stays inside the VPC, so it works without NAT and is not in the way of a full
 # uplink: S3 (packages) through a gateway endpoint, which is free, the rest through interface endpoints.
 
+locals {
+  endpoints = setunion(var.network.interface_endpoints, try(var.gateways.session_manager, false) ? ["ssm", "ssmmessages"] : [])
+}
+
 resource "aws_vpc_endpoint" "s3" {
   vpc_id            = aws_vpc.this.id
   service_name      = "com.amazonaws.${local.region}.s3"
@@ -10,7 +14,7 @@ resource "aws_vpc_endpoint" "s3" {
 }
 
 resource "aws_vpc_endpoint" "interface" {
-  for_each = var.network.interface_endpoints
+  for_each = local.endpoints
 
   vpc_id              = aws_vpc.this.id
   service_name        = "com.amazonaws.${local.region}.${each.value}"

@@ -26,11 +26,10 @@ resource "aws_lambda_function" "this" {
   environment {
     # The names of secrets, never their values, which would be in Terraform's state.
     variables = merge({
-      SPILLWAY_CONFIG      = "/var/task/spillway.toml"
-      SPILLWAY_FUNCTION    = each.key
-      SPILLWAY_LOG_FORMAT  = "json"
-      SPILLWAY_SERVICE_ARN = aws_secretsmanager_secret.this["service"].arn
-      SPILLWAY_STORE_ARN   = aws_secretsmanager_secret.this["store"].arn
+      SPILLWAY_CONFIG     = "/var/task/spillway.toml"
+      SPILLWAY_FUNCTION   = each.key
+      SPILLWAY_LOG_FORMAT = "json"
+      }, { for secret, variable in var.secrets : "${variable}_ARN" => aws_secretsmanager_secret.this[secret].arn
       }, local.cache_on ? {
       SPILLWAY_CACHE = "rediss://${aws_elasticache_replication_group.this[0].primary_endpoint_address}:${local.cache_port}"
     } : {}, each.value.env)

@@ -1,4 +1,4 @@
-# What an EC2 gateway may: fetch its packages and configuration, read the service's secrets, write its log.
+# What an EC2 gateway may: fetch its packages and configuration and read the service's secrets.
 
 resource "aws_iam_role" "gateway" {
   count = local.gateways_on ? 1 : 0
@@ -46,12 +46,6 @@ resource "aws_iam_role_policy" "gateway" {
           for service in ["s3", "secretsmanager"] : "${service}.${local.region}.amazonaws.com"
         ] } }
       },
-      {
-        Sid      = "Log"
-        Effect   = "Allow"
-        Action   = ["logs:CreateLogStream", "logs:PutLogEvents"]
-        Resource = "${aws_cloudwatch_log_group.gateways[0].arn}:*"
-      },
     ]
   })
 }
@@ -73,13 +67,4 @@ resource "aws_iam_instance_profile" "gateway" {
   name = "${var.name}-gateway"
   role = aws_iam_role.gateway[0].name
   tags = local.tags
-}
-
-resource "aws_cloudwatch_log_group" "gateways" {
-  count = local.gateways_on ? 1 : 0
-
-  name              = "/spillway/${var.name}/gateways"
-  retention_in_days = var.logs.retention_days
-  kms_key_id        = aws_kms_key.this.arn
-  tags              = local.tags
 }

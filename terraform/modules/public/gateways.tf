@@ -19,6 +19,7 @@ resource "aws_launch_template" "gateway" {
     packages = var.gateways.packages
     config   = var.gateways.config
     units    = var.gateways.units
+    secrets  = { for secret, variable in var.secrets : variable => aws_secretsmanager_secret.this[secret].arn }
   }))
 
   iam_instance_profile {
@@ -46,7 +47,7 @@ resource "aws_launch_template" "gateway" {
   # The account's own EBS key: the disk holds the package and the configuration, and a key of ours would need a grant
   # for each launcher.
   block_device_mappings {
-    device_name = "/dev/xvda"
+    device_name = var.gateways.root_device
 
     ebs {
       volume_size           = var.gateways.volume_gib

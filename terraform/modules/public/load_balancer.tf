@@ -17,7 +17,7 @@ resource "aws_lb" "this" {
   subnets                    = [for subnet in aws_subnet.public : subnet.id]
   security_groups            = [aws_security_group.this["load_balancer"].id]
   drop_invalid_header_fields = true
-  desync_mitigation_mode     = "strictest"
+  desync_mitigation_mode     = "defensive"
   enable_http2               = true
   idle_timeout               = var.load_balancer.idle_timeout_secs
   enable_deletion_protection = var.load_balancer.deletion_protection

@@ -55,7 +55,6 @@ output "gateways" {
     launch_template_id = aws_launch_template.gateway[0].id
     security_group_id  = aws_security_group.this["gateways"].id
     role_arn           = aws_iam_role.gateway[0].arn
-    log_group_name     = aws_cloudwatch_log_group.gateways[0].name
   }])
 }
 
@@ -93,10 +92,10 @@ output "storage" {
 }
 
 output "secrets" {
-  description = "Where secrets are to be put: the service's key, the store's addresses with passwords; and the database's own administrator."
+  description = "Where secrets are to be put, by name; and where the database keeps its administrator's, if there is one."
   value = {
     service_arn        = aws_secretsmanager_secret.this["service"].arn
-    store_arn          = aws_secretsmanager_secret.this["store"].arn
+    arns               = { for key, secret in aws_secretsmanager_secret.this : key => secret.arn }
     database_admin_arn = one(flatten([for cluster in aws_rds_cluster.this : cluster.master_user_secret[*].secret_arn]))
   }
 }

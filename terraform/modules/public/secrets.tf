@@ -1,15 +1,8 @@
-# The secrets' places. Their values are put in by hand or by `spillway deploy`, so they are in no plan and no state.
-
-locals {
-  secrets = {
-    service = "key of the service's tokens and user numbers: a line of base64 of 32 bytes"
-    store   = "the shards' and the cache's addresses with their passwords, as the configuration's [store]"
-  }
-}
+# The secrets' places. Their values are put in by hand, so they are in no plan and no state.
 
 resource "aws_secretsmanager_secret" "this" {
   #checkov:skip=CKV2_AWS_57:Changing the service's key ends every token, so a person decides when; the database's own password rotates.
-  for_each = local.secrets
+  for_each = var.secrets
 
   name                    = "${var.name}/${each.key}"
   description             = "Spillway ${var.name}: ${each.value}"

@@ -77,9 +77,14 @@ resource "aws_vpc_security_group_egress_rule" "arrow" {
   tags                         = local.tags
 }
 
+# With fixed addresses the VPC itself too: the network load balancer checks from its own addresses whether this one lives.
 resource "aws_vpc_security_group_ingress_rule" "clients" {
   #checkov:skip=CKV_AWS_260:Port 80 redirects to HTTPS; clients are everybody unless the variable says otherwise.
-  for_each = { for pair in setproduct([80, 443], setunion(var.load_balancer.client_ipv4_cidr_blocks, var.network.ipv6 ? var.load_balancer.client_ipv6_cidr_blocks : [])) :
+  for_each = { for pair in setproduct([80, 443], setunion(
+    var.load_balancer.client_ipv4_cidr_blocks,
+    var.network.ipv6 ? var.load_balancer.client_ipv6_cidr_blocks : [],
+    var.load_balancer.fixed_addresses ? [var.network.cidr_block] : [],
+    )) :
   "${pair[0]}-${pair[1]}" => { port = tonumber(pair[0]), block = pair[1] } }
 
   security_group_id = aws_security_group.this["load_balancer"].id

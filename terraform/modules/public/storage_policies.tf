@@ -24,19 +24,20 @@ resource "aws_s3_bucket_policy" "logs" {
         } }
       },
       {
-        Sid       = "FlowLog"
+        # As AWS words it: of a policy that reads otherwise it would add a copy of its own.
+        Sid       = "AWSLogDeliveryWrite"
         Effect    = "Allow"
         Principal = { Service = "delivery.logs.amazonaws.com" }
         Action    = "s3:PutObject"
-        Resource  = "${aws_s3_bucket.logs.arn}/AWSLogs/${local.account}/vpcflowlogs/*"
+        Resource  = "${aws_s3_bucket.logs.arn}/AWSLogs/${local.account}/*"
         Condition = {
-          StringEquals = { "aws:SourceAccount" = local.account }
+          StringEquals = { "aws:SourceAccount" = local.account, "s3:x-amz-acl" = "bucket-owner-full-control" }
           ArnLike      = { "aws:SourceArn" = "arn:${local.partition}:logs:${local.region}:${local.account}:*" }
         }
       },
       {
         # The service looks before it writes.
-        Sid       = "FlowLogLook"
+        Sid       = "AWSLogDeliveryAclCheck"
         Effect    = "Allow"
         Principal = { Service = "delivery.logs.amazonaws.com" }
         Action    = "s3:GetBucketAcl"

@@ -34,7 +34,7 @@ variable "network" {
     zones               = optional(list(string))
     ipv6                = optional(bool, true)
     nat                 = optional(string, "none")
-    interface_endpoints = optional(set(string), ["logs", "secretsmanager", "ssm", "ssmmessages"])
+    interface_endpoints = optional(set(string), ["secretsmanager"])
     flow_log            = optional(bool, true)
     on_premises = optional(object({
       cidr_blocks = list(string)

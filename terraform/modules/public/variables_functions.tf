@@ -63,8 +63,27 @@ variable "functions" {
   }
 }
 
+variable "secrets" {
+  description = <<-EOT
+    Secrets by name, each with the environment variable that its value is for. Gateways get the values when they start;
+    functions get the ARN in a variable with `_ARN` behind it. `service` is the key of tokens and user numbers.
+  EOT
+  type        = map(string)
+  default     = { service = "ONE_CODE_SECRET" }
+  nullable    = false
+
+  validation {
+    condition     = contains(keys(var.secrets), "service") && alltrue([for key in keys(var.secrets) : can(regex("^[a-z][a-z0-9-]{0,62}$", key))])
+    error_message = "Write `secrets` with \"service\" among them, names in lower case: { service = \"ONE_CODE_SECRET\", database = \"PGPASSWORD\" }."
+  }
+  validation {
+    condition     = alltrue([for variable in values(var.secrets) : can(regex("^[A-Z][A-Z0-9_]*$", variable))]) && length(var.secrets) == length(toset(values(var.secrets)))
+    error_message = "Write each secret's environment variable in capitals, digits and underscores, no two the same, as in \"PGPASSWORD\"."
+  }
+}
+
 variable "logs" {
-  description = "How many days log groups keep what functions, gateways and the firewall write."
+  description = "How many days log groups keep what functions and the firewall write."
   type        = object({ retention_days = optional(number, 365) })
   default     = {}
   nullable    = false

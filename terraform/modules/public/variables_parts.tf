@@ -3,8 +3,10 @@
 variable "gateways" {
   description = <<-EOT
     The EC2 gateways that take over when a burst lasts, or null for functions alone. Instances install `packages` (keys
-    in the artifacts bucket, `.deb` or `.tar.gz`) and the configuration, then start `units`. The first of
-    `instance_types` is the launch template's own; the others stand in where it cannot be had.
+    in the artifacts bucket, `.deb` or `.tar.gz`) and the configuration, write the secrets to /etc/spillway/secrets.env, and
+    start `units`. The first of
+    `instance_types` is the launch template's own; the others stand in where it cannot be had. `session_manager` wants an image with
+    its agent in it; `more_policy_arns` are for what else an image does, as to ship logs.
   EOT
   type = object({
     min              = optional(number, 0)
@@ -16,10 +18,11 @@ variable "gateways" {
     packages         = optional(list(string), ["packages/spillway-gateway.deb", "packages/one-code.deb"])
     config           = optional(string, "config/spillway.toml")
     units            = optional(list(string), ["one-code@cloud.service", "spillway-gateway@cloud.service"])
+    root_device      = optional(string, "/dev/xvda")
     volume_gib       = optional(number, 10)
     boot_secs        = optional(number, 90)
     drain_secs       = optional(number, 30)
-    session_manager  = optional(bool, true)
+    session_manager  = optional(bool, false)
     more_policy_arns = optional(set(string), [])
   })
   default = {}
@@ -33,8 +36,8 @@ variable "gateways" {
     error_message = "Write at least one EC2 instance type into `gateways.instance_types`, as in [\"c7g.large\"], all of the image's architecture."
   }
   validation {
-    condition     = var.gateways == null || can(regex("^(ami-[0-9a-f]+|resolve:ssm:[A-Za-z0-9/_.-]+)$", var.gateways.image_id))
-    error_message = "Write `gateways.image_id` as \"ami-…\" or as \"resolve:ssm:/path/of/a/parameter\"."
+    condition     = var.gateways == null || can(regex("^(ami-[0-9a-f]+|resolve:ssm:[A-Za-z0-9/_.-]+)$", var.gateways.image_id)) && can(regex("^/dev/[a-z0-9]+$", var.gateways.root_device))
+    error_message = "Write `gateways.image_id` as \"ami-…\" or as \"resolve:ssm:/path/of/a/parameter\", and its `root_device` as in \"/dev/xvda\"."
   }
   validation {
     condition     = var.gateways == null || try(alltrue([for port in [var.gateways.port, var.gateways.admin_port] : port >= 1 && port <= 65535]) && var.gateways.port != var.gateways.admin_port, false)

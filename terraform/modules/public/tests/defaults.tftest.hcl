@@ -41,7 +41,7 @@ run "by_default" {
     error_message = "the VPC's default security group must allow nothing"
   }
   assert {
-    condition     = keys(aws_vpc_endpoint.interface) == ["logs", "secretsmanager", "ssm", "ssmmessages"] && alltrue([for endpoint in aws_vpc_endpoint.interface : jsondecode(endpoint.policy).Statement[0].Condition.StringEquals["aws:PrincipalAccount"] == "123456789012"])
+    condition     = keys(aws_vpc_endpoint.interface) == ["secretsmanager"] && alltrue([for endpoint in aws_vpc_endpoint.interface : jsondecode(endpoint.policy).Statement[0].Condition.StringEquals["aws:PrincipalAccount"] == "123456789012"])
     error_message = "the endpoints must admit this account alone"
   }
 

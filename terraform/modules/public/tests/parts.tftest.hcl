@@ -22,6 +22,8 @@ variables {
     codes = { groups = ["codes"], path_patterns = ["/v1/users*"], reserved_concurrency = 50, env = { SPILLWAY_LOG = "debug" } }
     scans = { groups = ["scans", "venues"], path_patterns = ["/v1/scans*", "/v1/venues/*"], priority = 7, architecture = "x86_64" }
   }
+  secrets  = { service = "ONE_CODE_SECRET", database = "PGPASSWORD" }
+  gateways = { session_manager = true }
   database = { follows_on_premises = true }
 }
 
@@ -52,7 +54,7 @@ run "everything" {
     error_message = "a function must use the key through services alone"
   }
   assert {
-    condition     = aws_lambda_function.this["codes"].reserved_concurrent_executions == 50 && aws_lambda_function.this["scans"].architectures == tolist(["x86_64"]) && aws_lambda_function.this["codes"].environment[0].variables.SPILLWAY_LOG == "debug"
+    condition     = aws_lambda_function.this["codes"].reserved_concurrent_executions == 50 && aws_lambda_function.this["scans"].architectures == tolist(["x86_64"]) && aws_lambda_function.this["codes"].environment[0].variables.SPILLWAY_LOG == "debug" && startswith(aws_lambda_function.this["codes"].environment[0].variables.PGPASSWORD_ARN, "arn:")
     error_message = "a function must be as it was asked for"
   }
   assert {
@@ -78,7 +80,7 @@ run "everything" {
     error_message = "an instance that the agent launches by itself must be tagged with all that comes with it"
   }
   assert {
-    condition = alltrue([for words in ["fetch \"packages/spillway-gateway.deb\"", "fetch \"config/spillway.toml\" /etc/spillway/spillway.toml", "systemctl enable --now one-code@cloud.service spillway-gateway@cloud.service", "X-aws-ec2-metadata-token", "$${BASH_REMATCH[1]}"] :
+    condition = alltrue([for words in ["fetch \"packages/spillway-gateway.deb\"", "fetch \"config/spillway.toml\" /etc/spillway/spillway.toml", "systemctl enable --now one-code@cloud.service spillway-gateway@cloud.service", "X-aws-ec2-metadata-token", "secret ONE_CODE_SECRET \"arn:", "secret PGPASSWORD \"arn:", "$${BASH_REMATCH[1]}"] :
       strcontains(base64decode(aws_launch_template.gateway[0].user_data), replace(words, "$$", "$"))
     ])
     error_message = "an instance must fetch its packages and configuration with its role, and start its units"
@@ -94,6 +96,11 @@ run "everything" {
   assert {
     condition     = [for override in aws_autoscaling_group.gateways[0].mixed_instances_policy[0].launch_template[0].override : override.instance_type] == ["c7g.large", "c6g.large", "m7g.large"]
     error_message = "where the first instance type is sold out the others must stand in"
+  }
+
+  assert {
+    condition     = keys(aws_vpc_endpoint.interface) == ["secretsmanager", "ssm", "ssmmessages"] && keys(aws_iam_role_policy_attachment.gateway) == ["arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore"]
+    error_message = "Session Manager must have its endpoints and its policy"
   }
 
   # Who talks to whom.

@@ -160,6 +160,26 @@ run "function_priority" {
   expect_failures = [var.functions]
 }
 
+run "secrets_without_the_service" {
+  command = plan
+
+  variables {
+    secrets = { database = "PGPASSWORD" }
+  }
+
+  expect_failures = [var.secrets]
+}
+
+run "secrets_of_one_variable" {
+  command = plan
+
+  variables {
+    secrets = { service = "KEY", database = "KEY" }
+  }
+
+  expect_failures = [var.secrets]
+}
+
 run "logs" {
   command = plan
 

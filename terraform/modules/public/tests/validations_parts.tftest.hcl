@@ -40,6 +40,16 @@ run "gateways_image" {
   expect_failures = [var.gateways]
 }
 
+run "gateways_root_device" {
+  command = plan
+
+  variables {
+    gateways = { root_device = "sda1" }
+  }
+
+  expect_failures = [var.gateways]
+}
+
 run "gateways_ports" {
   command = plan
 

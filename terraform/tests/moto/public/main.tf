@@ -50,6 +50,7 @@ module "public" {
     one-code = { groups = ["scans", "venues", "notices"], path_patterns = ["/*"], memory_mb = 512, env = { SPILLWAY_LOG = "info" } }
   }
 
+  gateways = { session_manager = true }
   cache    = null
   database = {}
   storage  = { force_destroy = true }
