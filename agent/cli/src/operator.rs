@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use spillway_model::api::{Explain, KnobOrder, KnobStatus, Status, TierOrder};
-use spillway_model::{Config, SignedPlan};
+use spillway_model::{Config, Plan, SignedPlan};
 use spillway_part::client::{CallError, Client};
 use spillway_part::clock;
 use spillway_part::follow::trusted_key;
@@ -114,8 +114,28 @@ struct Shown<'a> {
     plan: &'a RawValue,
     signature: &'a str,
     verified: bool,
+    /// Why it is not.
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// The plan's times, as RFC 3339: those in the plan are under its signature.
+    issued_at: Option<String>,
+    expires_at: Option<String>,
+}
+
+impl<'a> Shown<'a> {
+    fn of(signed: &'a SignedPlan, verified: &anyhow::Result<Plan>) -> Self {
+        let plan = verified.as_ref().ok();
+        Self {
+            plan: &signed.plan,
+            signature: &signed.signature,
+            verified: plan.is_some(),
+            error: verified.as_ref().err().map(|e| format!("{e:#}")),
+            issued_at: plan.map(|plan| plan.issued_at.to_string()),
+            expires_at: plan
+                .filter(|plan| plan.expires_at <= output::TIME_MAX)
+                .map(|plan| plan.expires_at.to_string()),
+        }
+    }
 }
 
 pub(crate) fn plan_show(args: &Args) -> anyhow::Result<ExitCode> {
@@ -128,12 +148,7 @@ pub(crate) fn plan_show(args: &Args) -> anyhow::Result<ExitCode> {
         .map_err(anyhow::Error::from)
         .and_then(|key| Ok(signed.verify(&key)?));
     if args.json {
-        output::json(&Shown {
-            plan: &signed.plan,
-            signature: &signed.signature,
-            verified: plan.is_ok(),
-            error: plan.as_ref().err().map(|e| format!("{e:#}")),
-        })?;
+        output::json(&Shown::of(&signed, &plan))?;
         return Ok(ExitCode::from(u8::from(plan.is_err())));
     }
     output::line(&text::plan(&plan?, clock::now()));
@@ -202,4 +217,31 @@ fn by(reason: &str) -> String {
     let who = who.ok().filter(|who| !who.is_empty());
     let who = who.unwrap_or_else(|| format!("user {}", rustix::process::getuid().as_raw()));
     format!("{who}: {reason}")
+}
+
+#[cfg(test)]
+mod tests {
+    use ed25519_dalek::SigningKey;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_in_json_says_whether_its_signature_is_good() {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let plan = Plan::initial([spillway_model::SiteId::new("east").unwrap()], 5);
+        let signed = SignedPlan::sign(&plan, &key).unwrap();
+        let told = |key: &SigningKey| {
+            let verified = signed.verify(&key.verifying_key()).map_err(anyhow::Error::from);
+            serde_json::to_string(&Shown::of(&signed, &verified)).unwrap()
+        };
+        let good = told(&key);
+        assert!(good.contains(signed.plan.get()), "the bytes that were signed: {good}");
+        let good: serde_json::Value = serde_json::from_str(&good).unwrap();
+        assert_eq!((good["verified"].as_bool(), good.get("error")), (Some(true), None));
+        assert_eq!(good["issued_at"], "1970-01-01T00:00:00.000Z");
+        let bad: serde_json::Value =
+            serde_json::from_str(&told(&SigningKey::from_bytes(&[8; 32]))).unwrap();
+        assert_eq!(bad["verified"], false);
+        assert!(bad["error"].as_str().unwrap().contains("signature"), "{bad}");
+    }
 }

@@ -74,7 +74,7 @@ fn json_line(json: &str) -> String {
 /// The names under which the API has times.
 const TIMES: [&str; 4] = ["at", "expires_at", "issued_at", "until"];
 /// RFC 3339 ends with the year 9999.
-const TIME_MAX: UnixMillis = UnixMillis(253_402_300_799_999);
+pub(crate) const TIME_MAX: UnixMillis = UnixMillis(253_402_300_799_999);
 
 fn tell_times(value: &mut Value) {
     match value {

@@ -49,11 +49,11 @@ impl Start {
             journal.close().await;
             let warning = match set_aside(&path, now) {
                 Ok(to) => format!(
-                    "the journal was damaged ({}); it was moved to {} and a new one begun: see that the orders in force are those you want",
+                    "{}; it was moved to {} and a new journal begun: see that the orders in force are those you want",
                     chain(&damage),
                     to.display()
                 ),
-                Err(e) => format!("the journal is damaged and cannot be moved aside: {e}"),
+                Err(e) => format!("{}, and cannot be moved aside: {e}", chain(&damage)),
             };
             tracing::warn!("{warning}");
             warnings.push(warning);

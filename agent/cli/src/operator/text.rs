@@ -152,7 +152,8 @@ fn heading(plan: &Plan, now: UnixMillis) -> String {
     }
     let (generation, tier) = (plan.generation, plan.tier);
     let (issued, ends) = (when(plan.issued_at, now), until(plan.expires_at, now));
-    format!("generation {generation}, tier {tier}\npublished {issued}, {ends}")
+    let good = if plan.expires_at > now { "good " } else { "" };
+    format!("generation {generation}, tier {tier}\npublished {issued}, {good}{ends}")
 }
 
 fn sites(plan: &Plan) -> String {
@@ -254,13 +255,13 @@ fn until(at: UnixMillis, now: UnixMillis) -> String {
     if at <= now { format!("expired {}", when(at, now)) } else { format!("until {}", end(at, now)) }
 }
 
-/// The same as a column named so has it.
+/// The same as a column named so has it. What is left is rounded up: ten minutes ordered are ten
+/// minutes told.
 fn end(at: UnixMillis, now: UnixMillis) -> String {
     if at <= now {
-        when(at, now)
-    } else {
-        format!("{} (in {})", seconds(at), span(at.millis_since(now)))
+        return when(at, now);
     }
+    format!("{} (in {})", seconds(at), span(at.millis_since(now).saturating_add(999)))
 }
 
 /// A time to the second.

@@ -131,7 +131,10 @@ async fn a_damaged_journal_is_moved_aside_and_a_new_one_begun() {
         let running = Running::serve(&site, agent).await;
         let status: Status = running.json("/v1/status").await;
         let [warning] = status.warnings.as_slice() else { panic!("{:?}", status.warnings) };
-        assert!(warning.contains("was damaged") && warning.contains(".damaged-"), "{warning}");
+        assert!(
+            warning.contains("journal.db is damaged: ") && warning.contains(".damaged-"),
+            "{warning}"
+        );
         running.stop().await;
         assert_eq!(damaged(&site).len(), times + 1);
         for file in ["", "-wal", "-shm"] {

@@ -209,6 +209,7 @@ fn a_client_is_told_where_it_goes() {
 
 #[test]
 fn spans_are_short() {
+    assert_eq!(end(UnixMillis(NOW.0 + 599_300), NOW), "2026-11-23T14:41:01Z (in 10 min)");
     let cases = [(0, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "119 min")];
     for (secs, text) in cases.into_iter().chain([(7200, "2 h 0 min"), (172_800, "2 days")]) {
         assert_eq!(span(secs * 1000), text);
