@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use spillway_dns::ZoneError;
 use spillway_model::config::Draft;
+use spillway_part::StartError;
 use spillway_part::start::read_config;
 
 use crate::args::Args;
@@ -25,10 +26,15 @@ struct Mistake {
 
 pub(crate) fn check(args: &Args, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     let path = file.map_or_else(|| args.config_path(), Path::to_owned);
-    let text = read_config(&path)?;
-    let mut draft = Draft::read(&text, path.parent().unwrap_or_else(|| Path::new("")));
-    let in_zones = zone_mistakes(&mut draft);
-    let read = draft.finish();
+    let (read, in_zones) = match read_config(&path) {
+        Ok(text) => {
+            let mut draft = Draft::read(&text, path.parent().unwrap_or_else(|| Path::new("")));
+            let in_zones = zone_mistakes(&mut draft);
+            (draft.finish(), in_zones)
+        }
+        Err(StartError::BadConfig { problems, .. }) => (Err(problems), Vec::new()),
+        Err(e) => return Err(e.into()),
+    };
     let in_config = read.as_ref().err().map(|problems| problems.0.as_slice()).unwrap_or_default();
     let mut mistakes: Vec<_> = in_config
         .iter()

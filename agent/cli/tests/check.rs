@@ -142,4 +142,9 @@ fn what_is_no_file_or_no_text_ends_with_78_and_never_hangs() {
     assert_eq!(output.status.code(), Some(78));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("spillway.toml:2:9: this is not UTF-8"), "{said}");
+    let told: Value = serde_json::from_slice(&run(&config, &["--json"]).stdout).unwrap();
+    assert_eq!(
+        (&told["problems"][0]["line"], &told["problems"][0]["column"]),
+        (&json!(2), &json!(9))
+    );
 }
