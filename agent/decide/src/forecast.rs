@@ -222,6 +222,23 @@ mod tests {
     }
 
     #[test]
+    fn a_flash_crowd_that_goes_on_slower_is_still_led() {
+        let mut forecast = Forecast::default();
+        for _ in 0..60 {
+            forecast.update(20.0, 1.0, 1.0);
+        }
+        for value in [60.0, 110.0, 160.0, 210.0] {
+            forecast.update(value, 1.0, 1.0);
+        }
+        for second in 1..=8 {
+            let value = 210.0 + 35.0 * f64::from(second);
+            forecast.update(value, 1.0, 1.0);
+            let lead = forecast.upper(3.0) - value;
+            assert!((2.0 * 35.0..3.0 * 35.0).contains(&lead), "{second}: {lead}");
+        }
+    }
+
+    #[test]
     fn a_ramp_is_led() {
         let mut forecast = Forecast::default();
         for t in 0..40 {
