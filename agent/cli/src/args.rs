@@ -154,7 +154,7 @@ pub(crate) struct StormOptions {
     #[arg(long, global = true)]
     pub no_table: bool,
     /// A /10 of addresses that the clients have as their own.
-    #[arg(long, global = true, value_name = "IP", default_value_t = spillway_storm::SOURCES)]
+    #[arg(long, global = true, value_name = "IP", value_parser = sources, default_value_t = spillway_storm::SOURCES)]
     pub sources: Ipv4Addr,
     /// Allow targets that are not on this machine.
     #[arg(long, global = true)]
@@ -258,6 +258,12 @@ pub(crate) enum KnobCommand {
     },
 }
 
+/// A /10, by its first address, with its length or without.
+fn sources(text: &str) -> Result<Ipv4Addr, String> {
+    let address = text.strip_suffix("/10").unwrap_or(text).parse();
+    address.map_err(|_| "write the first address of a /10, such as 10.64.0.0".to_owned())
+}
+
 fn tier(text: &str) -> Result<Tier, String> {
     let number: u8 = text.parse().map_err(|_| "tiers are 0, 1, 2 and 3".to_owned())?;
     Tier::try_from(number).map_err(|e| e.to_string())
@@ -325,6 +331,16 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory as _;
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn clients_live_in_a_network() {
+        for good in ["10.64.0.0", "10.64.0.0/10"] {
+            assert_eq!(sources(good), Ok(Ipv4Addr::new(10, 64, 0, 0)));
+        }
+        for bad in ["", "x", "10.64.0.0/8", "::1"] {
+            assert!(sources(bad).unwrap_err().contains("a /10"), "{bad}");
+        }
     }
 
     #[test]

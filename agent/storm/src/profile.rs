@@ -112,7 +112,7 @@ pub enum ProfileError {
         secs: f64,
     },
     /// Nothing is asked for.
-    #[error("the profile asks for no request at all: a rate must be more than 0")]
+    #[error("it asks for no request at all: a rate must be more than 0")]
     Silent,
     /// A change that changes nothing.
     #[error("the {shape} goes from {rate}/s to {rate}/s: use `constant`, or another rate")]

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!   HTTP ─▶ front ─▶ routes ─▶ event ─▶ fleet ─▶ environment ─▶ runtime_api ─▶ process
-//!                              (pure)     └▶ pool (pure): who takes it, what may be started
+//!             │                (pure)     └▶ pool (pure): who takes it, what may be started
+//!             └ reads heads through the gateway's guard: one strict reader at both doors
 //! ```
 //!
 //! An environment serves one request at a time. Without an idle one, a new one is started after the
