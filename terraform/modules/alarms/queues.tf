@@ -35,15 +35,6 @@ resource "aws_sqs_queue" "this" {
   })
 }
 
-resource "aws_sqs_queue_redrive_allow_policy" "dead_letters" {
-  queue_url = aws_sqs_queue.dead_letters.url
-
-  redrive_allow_policy = jsonencode({
-    redrivePermission = "byQueue"
-    sourceQueueArns   = [aws_sqs_queue.this.arn]
-  })
-}
-
 resource "aws_sqs_queue_policy" "this" {
   for_each = { this = aws_sqs_queue.this, dead_letters = aws_sqs_queue.dead_letters }
 
