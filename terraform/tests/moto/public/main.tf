@@ -1,5 +1,6 @@
 # The public side against moto, an AWS API server for tests. What moto lacks is switched off by variable: the cache, and
-# IPv6 of subnets. What it shows a difference of for ever is in `../overrides/public`, which a test copies over the module in a copy of its own.
+# IPv6 of subnets. What it gives back otherwise than it was written is in `modules/public/tests/moto/moto_override.tf`,
+# which a test copies beside the module in a copy of its own.
 
 terraform {
   required_version = ">= 1.9"

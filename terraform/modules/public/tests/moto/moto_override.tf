@@ -1,5 +1,5 @@
-# What moto gives back otherwise than it was written, so that a second plan would not be empty. Each block repeats the
-# module's own ignored attributes, which an override replaces.
+# Copied beside the module where it is applied against moto: what moto gives back otherwise than it was written, so that a
+# second plan would not be empty. Each block repeats the module's own ignored attributes, which an override replaces.
 
 # Forgets how many superseded versions to keep.
 resource "aws_s3_bucket_lifecycle_configuration" "artifacts" {
