@@ -97,6 +97,12 @@ run "by_default" {
     error_message = "a function must be told its name in the configuration, and reach the cache over TLS"
   }
 
+  assert {
+    # The zip's header is 39 bytes long, a multiple of three, so what is stored behind it is readable in base64.
+    condition     = substr(filebase64(aws_lambda_function.this["one-code"].filename), 52, 4 * floor(length(file("./package/bootstrap")) / 3)) == substr(base64encode(file("./package/bootstrap")), 0, 4 * floor(length(file("./package/bootstrap")) / 3))
+    error_message = "package/not-deployed.zip must hold package/bootstrap as it is: see package/README.md"
+  }
+
   # Nothing runs before the agent asks for it, and nothing is named or tagged as somebody else's.
   assert {
     condition     = aws_autoscaling_group.gateways[0].min_size == 0 && aws_autoscaling_group.gateways[0].desired_capacity == 0

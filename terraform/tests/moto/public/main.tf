@@ -53,7 +53,7 @@ module "public" {
 
   gateways = { session_manager = true }
   cache    = null
-  database = {}
+  database = { deletion_protection = false }
   storage  = { force_destroy = true }
 }
 
