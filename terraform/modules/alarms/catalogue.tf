@@ -17,8 +17,14 @@ locals {
       tier    = 1, lease = "10m", threshold = 1, periods = 5, breaching = 3
     }
     failing = {
-      summary = "Share of requests that the load balancer answered 5xx, its own and its targets', in percent."
+      # Not what targets answer: a tier that sheds answers 503 by intent, and an alarm on those would hold
+      # up the very tier that it asked for.
+      summary = "Share of requests that no target answered, so that the load balancer answered 5xx itself, in percent."
       tier    = 2, lease = "10m", threshold = 2, periods = 3, breaching = 2
+    }
+    refusing = {
+      summary = "Share of requests that targets answered 5xx, in percent; what a tier sheds by intent is among them."
+      tier    = 0, lease = "10m", threshold = 2, periods = 3, breaching = 2
     }
     throttled = {
       summary = "Invocations that Lambda refused for want of concurrency, a minute."

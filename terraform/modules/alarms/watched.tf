@@ -10,14 +10,22 @@ locals {
       kind    = "slow", site = null, over = true, missing = "notBreaching", expression = null
       metrics = { value = ["AWS/ApplicationELB", "TargetResponseTime", "p95", dimensions] }
     }
+    # Both of at least a hundred requests a minute, so that one failure at night wakes nobody.
     failing = {
-      kind = "failing", site = null, over = true, missing = "notBreaching"
-      # Of at least a hundred requests a minute, so that one failure at night wakes nobody.
-      expression = "IF(all >= 100, 100 * (FILL(own, 0) + FILL(targets, 0)) / all, 0)"
+      kind       = "failing", site = null, over = true, missing = "notBreaching"
+      expression = "IF(FILL(all, 0) + FILL(failed, 0) >= 100, 100 * FILL(failed, 0) / (FILL(all, 0) + FILL(failed, 0)), 0)"
+      metrics = {
+        # The load balancer counts as requests only those that it chose a target for.
+        all    = ["AWS/ApplicationELB", "RequestCount", "Sum", dimensions]
+        failed = ["AWS/ApplicationELB", "HTTPCode_ELB_5XX_Count", "Sum", dimensions]
+      }
+    }
+    refusing = {
+      kind       = "refusing", site = null, over = true, missing = "notBreaching"
+      expression = "IF(all >= 100, 100 * FILL(refused, 0) / all, 0)"
       metrics = {
         all     = ["AWS/ApplicationELB", "RequestCount", "Sum", dimensions]
-        own     = ["AWS/ApplicationELB", "HTTPCode_ELB_5XX_Count", "Sum", dimensions]
-        targets = ["AWS/ApplicationELB", "HTTPCode_Target_5XX_Count", "Sum", dimensions]
+        refused = ["AWS/ApplicationELB", "HTTPCode_Target_5XX_Count", "Sum", dimensions]
       }
     }
   }]

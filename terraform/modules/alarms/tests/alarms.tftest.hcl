@@ -46,7 +46,7 @@ run "whole" {
     condition = keys(aws_cloudwatch_metric_alarm.this) == [
       "account-busy", "busy-alarm", "busy-one-code", "degraded-east", "degraded-west", "erring-alarm", "erring-one-code",
       "failing", "line-down-west", "link-degraded-east", "link-degraded-west", "link-down-east", "link-down-west",
-      "silent-east", "silent-west", "slow", "spilling-most-east", "spilling-most-west", "throttled-alarm",
+      "refusing", "silent-east", "silent-west", "slow", "spilling-most-east", "spilling-most-west", "throttled-alarm",
       "throttled-one-code", "unread", "uplink-full-east", "uplink-full-west",
     ]
     error_message = "Everything that there is is watched."
@@ -54,6 +54,12 @@ run "whole" {
   assert {
     condition     = startswith(aws_cloudwatch_metric_alarm.this["failing"].alarm_description, "spillway: tier=2 for=10m\n")
     error_message = "An alarm that asks for a tier says so in its first line."
+  }
+  assert {
+    condition = alltrue([for alarm in aws_cloudwatch_metric_alarm.this : !startswith(alarm.alarm_description, "spillway:") || alltrue([
+      for query in alarm.metric_query : alltrue([for metric in query.metric : metric.metric_name != "HTTPCode_Target_5XX_Count"])
+    ])])
+    error_message = "What targets answer 5xx asks for no tier: a tier that sheds would hold itself up."
   }
   assert {
     condition     = startswith(aws_cloudwatch_metric_alarm.this["link-down-east"].alarm_description, "spillway: tier=1 for=15m site=east\n")
