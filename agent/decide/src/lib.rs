@@ -333,7 +333,11 @@ fn verdict(
             && view.most < 1.0
             && view.share + 1.0 / 64.0 >= view.most;
         if panics || !fits(view, tier, 1.0) {
-            return Verdict::Short;
+            // By a tenth, so that noise does not carry the tier further than is needed.
+            let clearly = tier.harsher().is_some_and(|harsher| {
+                views.iter().any(|view| view.sense.sees() && !fits(view, harsher, 0.9))
+            });
+            return Verdict::Short { clearly };
         }
         let milder = tier.milder().is_some_and(|milder| fits(view, milder, 1.1));
         if !view.sense.whole() {

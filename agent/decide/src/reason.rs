@@ -63,10 +63,7 @@ fn tier(
     let floor = observation.orders.floor(at);
     let order_ended = next.tier.by_order && floor.is_none_or(|order| order.tier < before);
     if now > before && floor.is_none_or(|order| order.tier < now) {
-        lines.push(format!(
-            "tier: raised to {now}, for spilling has fallen short for {} s",
-            policy.tier_rise_secs
-        ));
+        lines.push(format!("tier: raised to {now}, for at {before} spilling falls short"));
     } else if now < before && order_ended {
         lines.push(format!(
             "tier: lowered to {now}: the order ended, and nothing else has needed {before} for {} s",
@@ -81,7 +78,7 @@ fn tier(
         lines.push(match now.harsher() {
             Some(harsher) => format!(
                 "tier: {now}; spilling has fallen short for {secs:.0} s, after {} s it rises to {harsher}",
-                policy.tier_rise_secs
+                next.tier.rise_secs(policy)
             ),
             None => format!("tier: {now}; even so spilling falls short, and there is no harsher one"),
         });

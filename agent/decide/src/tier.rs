@@ -6,6 +6,8 @@
 //!            ◀───────────────────────             ◀─────────           ◀─────────
 //!            milder suffices for tier_dwell_secs, one step a dwell
 //! ```
+//!
+//! A tier that is clearly too little, by what its knobs release, is passed after a second.
 
 use std::collections::BTreeMap;
 
@@ -98,6 +100,9 @@ pub(crate) struct TierState {
     short_since: Option<UnixMillis>,
     /// Since when the next milder tier would have sufficed.
     enough_since: Option<UnixMillis>,
+    /// Whether this tier was clearly too little already when it was raised to.
+    #[serde(default)]
+    passing: bool,
     /// Whether an order of the operator's holds the tier, or held it and nothing has needed it since.
     #[serde(default)]
     pub(crate) by_order: bool,
@@ -109,8 +114,8 @@ pub(crate) struct TierState {
 /// What the sites say together about the tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Spilling falls short at the present tier.
-    Short,
+    /// Spilling falls short at the present tier; `clearly`: at the next harsher one, too.
+    Short { clearly: bool },
     /// The present tier is needed.
     Right,
     /// The next milder one would do at every site.
@@ -137,20 +142,25 @@ impl TierState {
         self.tier = self.tier.max(floor);
         if self.tier > Tier::Normal && floor == self.tier {
             self.by_order = true;
-        } else if self.tier == Tier::Normal || matches!(verdict, Verdict::Short | Verdict::Right) {
+        } else if self.tier == Tier::Normal
+            || matches!(verdict, Verdict::Short { .. } | Verdict::Right)
+        {
             self.by_order = false;
         }
-        since(&mut self.short_since, verdict == Verdict::Short, at);
+        let short = matches!(verdict, Verdict::Short { .. });
+        since(&mut self.short_since, short, at);
         since(&mut self.enough_since, verdict == Verdict::Milder, at);
         // Ticks are not exact to the millisecond: half a tick early is on time.
         let lasted = |from: Option<UnixMillis>, secs: u64| {
             from.is_some_and(|from| at.millis_since(from) + policy.tick_ms / 2 >= secs * 1000)
         };
-        if lasted(self.short_since, policy.tier_rise_secs)
+        self.passing &= short;
+        if lasted(self.short_since, self.rise_secs(policy))
             && let Some(harsher) = self.tier.harsher()
         {
             self.tier = harsher;
             self.short_since = Some(at);
+            self.passing = verdict == Verdict::Short { clearly: true };
         } else if lasted(self.enough_since, policy.tier_dwell_secs)
             && let Some(milder) = self.tier.milder()
             && milder >= floor
@@ -172,6 +182,11 @@ impl TierState {
     /// Whether the knobs have been in force for long enough that what is seen is their doing.
     pub(crate) fn settled(&self, set: &KnobSet, at: UnixMillis) -> bool {
         self.key == set.key && at.millis_since(self.changed_at) >= SETTLE_MS
+    }
+
+    /// How long spilling must fall short for the tier to rise, in seconds.
+    pub(crate) fn rise_secs(&self, policy: &Policy) -> u64 {
+        if self.passing { policy.tier_rise_secs.min(1) } else { policy.tier_rise_secs }
     }
 
     /// How long spilling has fallen short, in seconds.
