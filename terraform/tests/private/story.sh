@@ -1,0 +1,147 @@
+#!/bin/bash
+# What happens to three hosts from their first setup to a host key that is not theirs. Run by run.sh.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+say "three hosts"
+mkdir -p /run/netns
+mount -t tmpfs netns /run/netns
+ip link set lo up
+ip link add site type bridge
+ip link set site up
+ip address add 10.99.0.1/24 dev site
+ssh-keygen -q -t ed25519 -N '' -C '' -f "$work/login"
+host a 10.99.0.11
+host b 10.99.0.12
+host c 10.99.0.13
+for name in spillway spillway-agent spillway-dns spillway-balancer spillway-gateway spillway-one-code; do deb "$name" 1.0.0; done
+deb spillway-gateway 1.1.0
+mkdir "$work/keys"
+head -c 32 /dev/urandom | base64 >"$work/keys/one-code.key"
+if real; then
+    sed "s|^state_dir.*|state_dir = \"$work/keys\"|" "$here/../../../examples/spillway.toml" >"$work/keys.toml"
+    "$work/base/usr/libexec/spillway" keygen --config "$work/keys.toml" >/dev/null
+else
+    for key in plan.key plan.pub operator.token; do head -c 32 /dev/urandom | base64 >"$work/keys/$key"; done
+fi
+
+mkdir "$work/stack"
+cp "$here/main.tf" "$here/../../../examples/example.test.zone" "$work/stack"
+ln -s "$private" "$work/stack/private"
+key_of() { cat "$work/$1/root/etc/ssh/ssh_host_ed25519_key.pub"; }
+# settings JSON…: what of the variables differs from their defaults.
+settings() {
+    cat >"$work/stack/settings.auto.tfvars.json" <<END
+{ "folder": "$work", "hosts": {
+    "a": { "address": "10.99.0.11", "host_key": "${A_KEY-$(key_of a)}" },
+    "b": { "address": "10.99.0.12", "host_key": "$(key_of b)" },
+    "c": { "address": "10.99.0.13", "host_key": "$(key_of c)" } }${1:+, $1} }
+END
+}
+echo 'disable_checkpoint = true' >"$work/terraformrc"
+export TF_CLI_CONFIG_FILE=$work/terraformrc
+unset SSH_AUTH_SOCK
+settings
+tf init -no-color >"$work/init.log" 2>&1 || { cat "$work/init.log"; fail "terraform init"; }
+
+say "apply to empty hosts"
+must_apply
+version() { in_host "$1" dpkg-query --show --showformat='${Version}' "$2"; }
+on() { cat "$work/$1/root$2"; }
+same "the packages are installed" "1.0.0 1.0.0 1.0.0" "$(version a spillway-dns) $(version b spillway-gateway) $(version c spillway)"
+same "b has only the packages of its roles" "" "$(in_host b dpkg-query --show --showformat='${Version}' spillway-dns 2>/dev/null || true)"
+same "a's units were started" \
+    "daemon-reload,enable keepalived,enable spillway-agent,enable spillway-balancer,enable spillway-dns,enable spillway-gateway,enable spillway-one-code,reload-or-restart keepalived,restart greeter,restart spillway-agent,restart spillway-balancer,restart spillway-dns,restart spillway-gateway,restart spillway-one-code,restart systemd-sysctl" "$(asked a)"
+same "b's units were started" \
+    "daemon-reload,enable keepalived,enable spillway-balancer,enable spillway-gateway,enable spillway-one-code,reload-or-restart keepalived,restart greeter,restart spillway-balancer,restart spillway-gateway,restart spillway-one-code,restart systemd-sysctl" "$(asked b)"
+expect "all hosts of a site have the same configuration" cmp "$work"/{a,b}/root/etc/spillway/spillway.toml
+expect "what was rendered to a folder is what the hosts have" cmp "$work/rendered/a/etc/spillway/spillway.toml" "$work/a/root/etc/spillway/spillway.toml"
+expect "the parts know their names" grep -qx "Environment=SPILLWAY_NAME=b-gateway" "$work/b/root/etc/systemd/system/spillway-gateway.service.d/50-site.conf"
+attributes() { in_host "$1" stat --format='%a %U' "$2"; }
+same "the signing key is its owner's" "600 spillway" "$(attributes a /var/lib/spillway/plan.key)"
+expect "and is the one in the folder" cmp "$work/keys/plan.key" "$work/a/root/var/lib/spillway/plan.key"
+expect "b has no signing key" test ! -e "$work/b/root/var/lib/spillway/plan.key"
+expect "b has the public one" cmp "$work/keys/plan.pub" "$work/b/root/var/lib/spillway/plan.pub"
+same "services know users by one key" "600 spillway" "$(attributes b /var/lib/spillway/one-code.key)"
+same "a secret file is its owner's" "*:*:*:*:pass-of-the-database" "$(on b /var/lib/spillway/.pgpass)"
+for secret in "$(cat "$work/keys/plan.key")" "$(cat "$work/keys/operator.token")" "$(cat "$work/keys/one-code.key")"; do
+    expect "no key is in the state" bash -c '! grep -qF "$1" "$2"' - "$secret" "$work/stack/terraform.tfstate"
+done
+expect "no password is in the state" bash -c '! grep -q pass-of-the-database "$1"' - "$work/stack/terraform.tfstate"
+expect "no secret is left where files arrive" bash -c '! ls -A "$1"/*/root/{root,home/deploy}/.spillway-setup 2>/dev/null | grep -E "secrets|deb$"' - "$work"
+if real; then
+    same "c made its own signing key" "600 spillway" "$(attributes c /var/lib/spillway/plan.key)"
+    expect "the program finds the configuration good" in_host c spillway check /etc/spillway/spillway.toml
+fi
+
+say "again, without a change"
+no_change "after the first apply"
+expect "running the setup itself again does nothing" tf apply -auto-approve -input=false -no-color \
+    '-replace=module.alone.module.wave_1["c"].terraform_data.setup' >"$work/apply.log"
+forget
+tf apply -auto-approve -input=false -no-color '-replace=module.pair.module.wave_1["a"].terraform_data.setup' >"$work/apply.log" 2>&1
+same "a was asked for nothing" "" "$(asked a)"
+
+say "settings"
+settings '"queue_bytes": 131072'
+must_apply
+same "the uplink's queue concerns balancer and agent at a" "daemon-reload,restart spillway-agent,restart spillway-balancer" "$(asked a)"
+same "and the balancer at b" "daemon-reload,restart spillway-balancer" "$(asked b)"
+no_change "after a setting"
+settings '"queue_bytes": 131072, "qr_weight": 2'
+must_apply
+same "a route concerns gateway, service and agent" "daemon-reload,restart spillway-agent,restart spillway-gateway,restart spillway-one-code" "$(asked a)"
+settings '"queue_bytes": 131072, "qr_weight": 2, "motd": "good day"'
+must_apply
+same "a file concerns its units" "restart greeter" "$(asked b)"
+expect "the file before is kept" grep -qx hello "$work/b/root/var/lib/spillway-setup/old/etc/motd"
+
+say "an upgrade"
+forget
+settings '"queue_bytes": 131072, "qr_weight": 2, "motd": "good day", "gateway_version": "1.1.0"'
+must_apply
+same "the new version is installed" "1.1.0 1.1.0 1.0.0" "$(version a spillway-gateway) $(version c spillway-gateway) $(version a spillway-dns)"
+same "only the gateway was restarted at a" "restart spillway-gateway" "$(asked a)"
+same "and at b" "restart spillway-gateway" "$(asked b)"
+no_change "after an upgrade"
+
+say "what goes wrong"
+settings '"queue_bytes": 131072, "qr_weight": 2, "motd": "good day", "gateway_version": "1.1.0", "tick_ms": 5'
+forget
+expect "a configuration that the program refuses fails the apply" bash -c '! "$@"' - terraform "-chdir=$work/stack" apply -auto-approve -input=false -no-color >"$work/apply.log" 2>&1
+expect "and says why" grep -q "spillway check refuses the configuration" "$work/apply.log"
+same "a was asked for nothing" "" "$(asked a)"
+expect "a keeps its configuration" grep -qx "tick_ms = 1000" "$work/a/root/etc/spillway/spillway.toml"
+same "b, of the next wave, was not touched" "" "$(asked b)"
+mkdir "$work/a/root/run/broken"
+touch "$work/a/root/run/broken/spillway-dns"
+settings '"queue_bytes": 131072, "qr_weight": 2, "motd": "good day", "gateway_version": "1.1.0", "tick_ms": 500'
+for name in a b c; do echo "; a comment" >>"$work/stack/example.test.zone"; done
+expect "a unit that does not start fails the apply" bash -c '! "$@"' - terraform "-chdir=$work/stack" apply -auto-approve -input=false -no-color >"$work/apply.log" 2>&1
+expect "and is named" grep -q "spillway-dns does not start" "$work/apply.log"
+rm "$work/a/root/run/broken/spillway-dns"
+forget
+must_apply
+same "the next apply starts it" "restart spillway-dns" "$(asked a)"
+no_change "after what went wrong"
+
+say "a role less"
+forget
+settings '"queue_bytes": 131072, "qr_weight": 2, "motd": "good day", "gateway_version": "1.1.0", "tick_ms": 500, "b_serves": false'
+must_apply
+same "b's service is stopped, its gateway knows" "daemon-reload,disable spillway-one-code,restart spillway-gateway" "$(asked b)"
+expect "its drop-in is gone" test ! -e "$work/b/root/etc/systemd/system/spillway-one-code.service.d/50-site.conf"
+no_change "after a role less"
+
+say "a host that is not the one"
+ssh-keygen -q -t ed25519 -N '' -C '' -f "$work/other"
+forget
+A_KEY=$(cat "$work/other.pub") settings '"queue_bytes": 131072, "qr_weight": 2, "motd": "good day", "gateway_version": "1.1.0", "tick_ms": 500, "b_serves": false'
+expect "a host with another key is not talked to" bash -c '! "$@"' - terraform "-chdir=$work/stack" apply -auto-approve -input=false -no-color >"$work/apply.log" 2>&1
+expect "because of its key" grep -qiE "host key|knownhosts" "$work/apply.log"
+same "a was asked for nothing" "" "$(asked a)"
+
+. "$here/floating.sh"
+
+say "all held, in $((SECONDS - began)) s"
