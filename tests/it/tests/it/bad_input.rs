@@ -144,12 +144,16 @@ fn a_full_disk_for_the_plan_file_disturbs_nothing() {
     wait_until("the folder of plans is there", Duration::from_secs(20), || plans.is_dir());
     let _ = std::fs::remove_file(&kept);
     std::os::unix::fs::symlink("/dev/full", &kept).unwrap();
-    let generation = |part: &str| -> u64 {
-        let status: Value = serde_json::from_str(&spillway.command(&["status", "--json"])).unwrap();
-        let parts = status["parts"].as_array().unwrap().clone();
-        parts.iter().find(|p| p["name"] == part).unwrap()["generation"].as_u64().unwrap()
+    let generation = |part: &str| -> Option<u64> {
+        let status: Value = serde_json::from_str(&spillway.command(&["status", "--json"])).ok()?;
+        let parts = status["parts"].as_array()?.clone();
+        parts.iter().find(|p| p["name"] == part)?["generation"].as_u64()
     };
-    let before = generation("dns");
+    let mut before = None;
+    wait_until("the agent has heard of the name server", Duration::from_secs(20), || {
+        before = generation("dns");
+        before.is_some()
+    });
     let _ = spillway.command(&["knob", "set", "qr-text", "on", "--for", "10m"]);
     wait_until("the plan is in force all the same", Duration::from_secs(20), || {
         generation("dns") > before
