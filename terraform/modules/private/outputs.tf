@@ -11,6 +11,10 @@ output "files" {
     for address in addresses : strcontains(address, ":") == strcontains(values(var.hosts)[0].address, ":")])])
     error_message = "Write at least one of the floating addresses (`site.vips` and `admin_address`, `dns.address`) in the family of the hosts' own: they are announced over it."
   }
+  precondition {
+    condition     = alltrue([for address in flatten(values(local.floating)) : !contains([for host in var.hosts : host.address], address)])
+    error_message = "Write no host's own address into `site.vips`, `site.admin_address`, `site_set.dns.address` or `dns.admin_address`, unless that host alone has the role: an address that floats is nobody's own."
+  }
 }
 
 output "site" {

@@ -13,6 +13,7 @@ balancer() {
     in_host "$1" env SPILLWAY_CONFIG=/etc/spillway/spillway.toml setpriv --reuid=spillway --regid=spillway --clear-groups \
         spillway run balancer east >"$work/$1/balancer.log" 2>&1 &
     echo $! >"$work/$1/balancer.pid"
+    disown
 }
 for name in a b; do
     nsenter --net="/run/netns/$name" sysctl -q -w $(sed -n 's/ = /=/p' "$work/$name/root/etc/sysctl.d/60-spillway.conf")
@@ -31,5 +32,6 @@ until_true "without its balancer the other has it" only "$other" "$holder"
 until_true "whose balancer answers" curl -sf --max-time 1 -o /dev/null http://10.99.0.101:9301/healthz
 balancer "$holder"
 touch "$work/$holder/root/run/systemctl/active/spillway-balancer"
-until_true "it is well again" grep -q "Entering BACKUP STATE" <(tail -n 3 "$work/$holder/keepalived.log")
-expect "and does not take it back" only "$other" "$holder"
+waits() { grep -oE 'Entering [A-Z]+ STATE' "$work/$1/keepalived.log" | tail -n 1 | grep -q BACKUP; }
+until_true "once it is well again it waits" waits "$holder"
+expect "and does not take the VIP back" only "$other" "$holder"

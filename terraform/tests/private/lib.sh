@@ -151,10 +151,14 @@ forget() {
 
 tf() { terraform -chdir="$work/stack" "$@"; }
 apply() {
-    tf apply -auto-approve -input=false -no-color >"$work/apply.log" 2>&1
+    tf apply -auto-approve -input=false -no-color "$@" >"$work/apply.log" 2>&1
+}
+must_not_apply() {
+    ! apply || fail "$1: the apply went through"
+    echo "ok terraform apply fails: $1"
 }
 must_apply() {
-    apply || {
+    apply "$@" || {
         grep -v '^$' "$work/apply.log" | tail -n 40 >&2
         fail "terraform apply"
     }

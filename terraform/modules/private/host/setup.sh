@@ -110,7 +110,11 @@ check() {
         }
     fi
     if [ -e "$new/etc/keepalived/keepalived.conf" ]; then
-        keepalived --config-test --use-file="$new/etc/keepalived/keepalived.conf" >"$setup/check.log" 2>&1 || {
+        # It looks for its script, which is not in place yet; and while it only tests, keepalived 2.2 ends
+        # itself when it tries on the rights of another user.
+        sed -e 's/^ *script_user .*/script_user root/' -e "s|/etc/spillway/healthy|$new&|" \
+            "$new/etc/keepalived/keepalived.conf" >"$setup/keepalived.conf"
+        keepalived --config-test --use-file="$setup/keepalived.conf" >"$setup/check.log" 2>&1 || {
             cat "$setup/check.log" >&2
             fail "keepalived refuses its configuration; nothing was put in place"
         }
@@ -133,13 +137,12 @@ attributes() { stat --format='0%a %U:%G' "$1" 2>/dev/null || true; }
 
 # Puts the files in place that differ, and takes away those that are no longer described.
 place() {
-    local path rest reload=
+    local path rest
     for path in "${paths[@]}"; do
         if cmp -s "$new$path" "$path" && [ "$(attributes "$path")" = "${mode_of[$path]} ${owner_of[$path]}" ]; then continue; fi
         # shellcheck disable=SC2086 # names of units, divided by spaces
         concerns ${units_of[$path]}
         put "$new$path" "$path" "${mode_of[$path]}" "${owner_of[$path]}"
-        [[ $path != /etc/systemd/system/* ]] || reload=yes
         say "placed $path"
     done
     while read -r path rest; do
@@ -147,12 +150,10 @@ place() {
         # shellcheck disable=SC2086
         concerns $rest
         rm -f "$path"
-        [[ $path != /etc/systemd/system/* ]] || reload=yes
         say "removed $path"
     done < <(cat "$setup/files" 2>/dev/null)
     mv -f "$setup/files.new" "$setup/files"
     rm -rf "$new"
-    [ -z "$reload" ] || systemctl daemon-reload
     [ -d "$state" ] || install -d -m 0750 -o spillway -g spillway "$state"
 }
 
@@ -198,7 +199,9 @@ run() {
 # it is restarted. keepalived can reload, and then keeps the addresses that it has.
 restart() {
     local file unit how
-    for unit in systemd-sysctl $(find "$setup/pending" -type f -printf '%f\n' | sort | sed 's/^keepalived$/~keepalived/' | sort | sed 's/^~//'); do
+    [ -z "$(ls "$setup/pending")" ] || systemctl daemon-reload
+    # What others need first, and the addresses when all that is behind them is well.
+    for unit in systemd-sysctl $(ls "$setup/pending" | grep -vx keepalived) keepalived; do
         file=$setup/pending/$unit
         [ -e "$file" ] || continue
         how=restart
