@@ -50,23 +50,34 @@ pub struct Observation {
     pub missing: BTreeMap<String, String>,
     /// Bytes sent by the named interface of a site, where one is named: a counter.
     pub interface_bytes: BTreeMap<SiteId, u64>,
-    /// The operator's orders in force.
+    /// The orders in force.
     pub orders: Orders,
 }
 
-/// The operator's orders, each until a time.
+/// The operator's orders and those of alarms, each until a time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Orders {
     /// The least tier to hold.
     pub tier: Option<(TierOrder, UnixMillis)>,
+    /// The same by alarms, by their names. Left out when there are none, as journals before had it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub alarms: BTreeMap<String, (TierOrder, UnixMillis)>,
     /// Knobs turned on, or held off.
     pub knobs: BTreeMap<KnobId, (KnobOrder, UnixMillis)>,
 }
 
 impl Orders {
-    /// The order on a tier, if one is in force at `at`.
+    /// The order in force at `at` that asks for the highest tier, the operator's or an alarm's, and its
+    /// end; of several for the same tier, the one that ends last.
+    #[must_use]
+    pub fn floor_until(&self, at: UnixMillis) -> Option<&(TierOrder, UnixMillis)> {
+        let orders = self.alarms.values().chain(&self.tier);
+        orders.filter(|(_, until)| at < *until).max_by_key(|(order, until)| (order.tier, *until))
+    }
+
+    /// The order that holds the highest tier, if one is in force at `at`.
     pub(crate) fn floor(&self, at: UnixMillis) -> Option<&TierOrder> {
-        self.tier.as_ref().filter(|(_, until)| at < *until).map(|(order, _)| order)
+        self.floor_until(at).map(|(order, _)| order)
     }
 
     /// The order on a knob, if one is in force at `at`.
@@ -370,6 +381,7 @@ fn publish(
         sites: sites.collect(),
         tier: next.tier.tier,
         knobs: tier::leases(policy, next.tier.tier, &observation.orders, at),
+        fleet: next.plan.fleet.clone(),
         reasons: reasons.to_vec(),
     };
     let issued = next.plan.issued_at;

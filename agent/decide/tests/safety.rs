@@ -161,6 +161,30 @@ fn a_tier_order_is_a_floor_with_an_end() {
 }
 
 #[test]
+fn the_floor_is_the_highest_that_operator_and_alarms_ask_for() {
+    let mut world = world(13);
+    world.run(10, 0.02, |_| 0.4);
+    let start = world.now();
+    let order = |tier, secs, by: &str| {
+        (TierOrder { tier, for_secs: secs, by: by.to_owned() }, start.plus_secs(secs))
+    };
+    world.orders.tier = Some(order(Tier::Invisible, 60, "drill"));
+    world.orders.alarms = BTreeMap::from([
+        ("slow".to_owned(), order(Tier::Invisible, 30, "alarm slow")),
+        ("failing".to_owned(), order(Tier::Visible, 20, "alarm failing")),
+        ("over".to_owned(), order(Tier::Severe, 0, "alarm over")),
+    ]);
+    let by = |secs| world.orders.floor_until(start.plus_secs(secs)).map(|(o, _)| o.by.as_str());
+    assert_eq!([by(0), by(20), by(59), by(60)], [Some("alarm failing"), Some("drill"), Some("drill"), None]);
+    world.run(1, 0.02, |_| 0.4);
+    assert_eq!(world.tier(), 2);
+    let told = world.ticks.last().unwrap().reasons.join("\n");
+    assert!(told.contains("at least 2 (visible) by order of alarm failing"), "{told}");
+    world.run(45, 0.02, |_| 0.4);
+    assert_eq!(world.tier(), 1, "the operator's order goes on: {}", world.course());
+}
+
+#[test]
 fn an_order_that_ends_where_load_needs_the_tier_is_not_the_reason() {
     let mut world = world(12);
     world.limits.environments_max = 0;
@@ -261,6 +285,7 @@ fn readings(at: UnixMillis, total: f64, bytes: u64, drops: u64) -> Vec<Load> {
         uplink: None,
         functions: None,
         dns: None,
+        fleet: None,
         upstreams: BTreeMap::new(),
     };
     let mut balancer = load(Part::Balancer, "balancer");

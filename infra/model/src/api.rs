@@ -9,6 +9,7 @@
 //! | `GET /v1/knobs` | – | array of [`KnobStatus`] |
 //! | `PUT /v1/tier`, `DELETE /v1/tier` | [`TierOrder`], – | [`Status`] |
 //! | `PUT /v1/knobs/ID`, `DELETE /v1/knobs/ID` | [`KnobOrder`], – | [`KnobStatus`] |
+//! | `POST /v1/alarms` | [`AlarmChange`] | [`Status`] |
 //! | `POST /ofrep/v1/evaluate/flags[/KEY]` | OFREP 0.3 | OFREP 0.3 |
 //!
 //! Calls that change something carry `Authorization: Bearer TOKEN`, the content of the operator
@@ -243,6 +244,43 @@ pub struct KnobOrder {
     pub by: String,
 }
 
+/// What an alarm is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum AlarmState {
+    /// Over: what it asked for is withdrawn.
+    Ok,
+    /// On: it asks for its tier.
+    Alarm,
+    /// Nobody knows: what it asked for stays until its lease ends.
+    InsufficientData,
+}
+
+/// Longest name of an alarm, in characters.
+pub const ALARM_CHARS_MAX: usize = 255;
+
+/// A change of an alarm that asks for a tier. Alarm and time of change are its identity: the same
+/// change may come more than once, by several ways, and an older one after a newer one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlarmChange {
+    /// Its name: 1 to [`ALARM_CHARS_MAX`] characters, none of them [`unprintable`].
+    pub alarm: String,
+    /// What it changed to.
+    pub state: AlarmState,
+    /// When, by the clock of the cloud.
+    pub changed_at: UnixMillis,
+    /// The least tier it asks for: 1, 2 or 3.
+    pub tier: Tier,
+    /// How long it asks for that, in seconds from `changed_at`; 1 to 86,400.
+    pub lease_secs: u64,
+    /// The site that it is about; absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteId>,
+    /// Why it changed: 1 to [`BY_CHARS_MAX`] characters, none of them [`unprintable`].
+    pub why: String,
+}
+
 /// A knob and whether it is on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KnobStatus {
@@ -305,6 +343,24 @@ mod tests {
         for bad in ["192.0.2.0", "192.0.2.0/25", "east/24"] {
             let told = serde_json::json!({"prefix": bad, "rank": 0.0, "sites": {}});
             assert!(serde_json::from_value::<ClientExplain>(told).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_alarm_is_told_in_the_words_of_the_cloud() {
+        let told = serde_json::json!({
+            "alarm": "east-slow",
+            "state": "INSUFFICIENT_DATA",
+            "changed_at": 5,
+            "tier": 2,
+            "lease_secs": 600,
+            "why": "2 datapoints were over 1",
+        });
+        let change: AlarmChange = serde_json::from_value(told.clone()).unwrap();
+        assert_eq!((change.state, change.site.as_ref()), (AlarmState::InsufficientData, None));
+        assert_eq!(serde_json::to_value(&change).unwrap(), told);
+        for (state, text) in [(AlarmState::Ok, "OK"), (AlarmState::Alarm, "ALARM")] {
+            assert_eq!(serde_json::to_value(state).unwrap(), text);
         }
     }
 

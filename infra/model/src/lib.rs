@@ -16,7 +16,7 @@ pub mod time;
 pub use config::Config;
 pub use ids::{KnobId, RouteId, SiteId};
 pub use load::Load;
-pub use plan::{Plan, SignedPlan, Tier};
+pub use plan::{Fleet, Plan, SignedPlan, Tier};
 pub use prefix::ClientPrefix;
 pub use rank::{Salt, Share};
 pub use time::UnixMillis;

@@ -27,6 +27,8 @@ pub enum Part {
     Cloud,
     /// The agent itself.
     Agent,
+    /// Who makes a cloud on AWS what the plan says.
+    Aws,
 }
 
 /// One reading of one process.
@@ -58,6 +60,9 @@ pub struct Load {
     /// Of a name server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dns: Option<DnsLoad>,
+    /// Of whoever makes the cloud what the plan says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetLoad>,
     /// Upstreams and their health as this process sees them (balancer, gateway).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<String, UpstreamLoad>,
@@ -146,6 +151,29 @@ pub struct DnsLoad {
     pub to_cloud: u64,
     /// Packets that were no query (dropped or answered FORMERR).
     pub malformed: u64,
+}
+
+/// What there is of a plan's [`crate::plan::Fleet`], as last heard from the cloud. All are gauges.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FleetLoad {
+    /// When the cloud last said all of this. The numbers are of then, however new the report is.
+    pub seen_at: UnixMillis,
+    /// Gateways that run or are starting; those that are draining are not counted.
+    pub gateways_launched: u32,
+    /// Those of them that the load balancer's health checks pass.
+    pub gateways_healthy: u32,
+    /// Gateways that take nothing new and are about to end.
+    pub gateways_draining: u32,
+    /// Percent of the cloud's requests that the load balancer gives to gateways now: the largest of
+    /// its rules.
+    pub gateway_percent: u8,
+    /// Warm environments at hand, by function.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub provisioned_ready: BTreeMap<String, u32>,
+    /// What is not as it should be, and what to do about it, one sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// One upstream.

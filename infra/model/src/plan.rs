@@ -128,8 +128,38 @@ pub struct Plan {
     pub tier: Tier,
     /// The knobs that are on.
     pub knobs: BTreeMap<KnobId, KnobLease>,
+    /// What the cloud's side is to have at hand. Absent in plans that ask for nothing.
+    #[serde(default, skip_serializing_if = "Fleet::is_none")]
+    pub fleet: Fleet,
     /// Why, one sentence each, most important first.
     pub reasons: Vec<String>,
+}
+
+/// What the cloud's side is to have at hand beside functions that start by themselves. What a plan
+/// does not name is none: whoever carries it out reaches this from any state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Fleet {
+    /// Cloud gateways to run.
+    pub gateways: u32,
+    /// Part of the cloud's requests, 0 to 100 percent, that its load balancer gives to them; functions
+    /// serve the rest.
+    pub gateway_percent: u8,
+    /// Environments to keep warm, by function. Absent: none.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub provisioned: BTreeMap<String, u32>,
+    /// Replicas of the cache to add to its first.
+    pub cache_replicas: u32,
+    /// Replicas of the database to add to those it has.
+    pub database_replicas: u32,
+}
+
+impl Fleet {
+    /// Whether it asks for nothing.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Plan {
@@ -145,6 +175,7 @@ impl Plan {
             sites: sites.into_iter().map(|site| (site, at_home.clone())).collect(),
             tier: Tier::Normal,
             knobs: BTreeMap::new(),
+            fleet: Fleet::default(),
             reasons: vec!["no plan has been received; everything is served at home".to_owned()],
         }
     }
@@ -167,6 +198,7 @@ impl Plan {
     pub fn same_instruction(&self, other: &Self) -> bool {
         self.sites == other.sites
             && self.tier == other.tier
+            && self.fleet == other.fleet
             && self.knobs.len() == other.knobs.len()
             && self.knobs.iter().zip(&other.knobs).all(|((a, x), (b, y))| a == b && x.by == y.by)
     }
@@ -286,6 +318,19 @@ mod tests {
         let stranger = SigningKey::from_bytes(&[8; 32]).verifying_key();
         let received: SignedPlan = serde_json::from_str(&sent).unwrap();
         assert!(matches!(received.verify(&stranger), Err(PlanError::BadSignature)));
+    }
+
+    #[test]
+    fn a_fleet_is_an_instruction_and_none_leaves_no_trace() {
+        let none = plan();
+        let text = serde_json::to_string(&none).unwrap();
+        assert!(!text.contains("fleet"), "{text}");
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), none);
+        let fleet = Fleet { gateways: 2, gateway_percent: 40, ..Fleet::default() };
+        let some = Plan { fleet, ..plan() };
+        assert!(!some.same_instruction(&none));
+        let text = serde_json::to_string(&some).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), some);
     }
 
     #[test]

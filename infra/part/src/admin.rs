@@ -56,6 +56,7 @@ impl Identity {
             uplink: None,
             functions: None,
             dns: None,
+            fleet: None,
             upstreams: std::collections::BTreeMap::new(),
         }
     }

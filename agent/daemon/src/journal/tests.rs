@@ -44,6 +44,7 @@ fn observation(at: u64) -> Observation {
         uplink: None,
         functions: None,
         dns: None,
+        fleet: None,
         upstreams: std::collections::BTreeMap::new(),
     };
     Observation {

@@ -118,6 +118,7 @@ impl Site {
                 ..FunctionsLoad::default()
             }),
             dns: None,
+            fleet: None,
             upstreams: std::collections::BTreeMap::new(),
         };
         let fake = Arc::new(Fake {
@@ -205,7 +206,7 @@ impl Site {
                         load.upstreams.insert(gateway.name.clone(), healthy);
                     }
                 }
-                Part::Dns | Part::Agent => {}
+                Part::Dns | Part::Agent | Part::Aws => {}
             }
         }
     }

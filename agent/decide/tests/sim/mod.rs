@@ -217,6 +217,7 @@ impl World {
             uplink: None,
             functions: None,
             dns: None,
+            fleet: None,
             upstreams: BTreeMap::new(),
         };
         let gateways = ["east-gw-1", "east-gw-2"].map(|name| load(Part::Gateway, name, &mut noise));

@@ -311,6 +311,7 @@ fn observed(readings: &AtomicU32, path: &str) -> String {
         uplink: Some(UplinkLoad { bytes: 500_000 * u64::from(reading), ..UplinkLoad::default() }),
         functions: None,
         dns: None,
+        fleet: None,
         upstreams: BTreeMap::new(),
     };
     serde_json::to_string(&load).unwrap()

@@ -4,6 +4,7 @@
 //! sentence that says what to write.
 
 mod addresses;
+mod aws;
 mod numbers;
 mod routes;
 mod stores;
@@ -15,7 +16,7 @@ use crate::ids;
 use crate::plan::Tier;
 
 /// Names that parts have which the configuration does not name.
-const RESERVED: [&str; 3] = ["agent", "cloud", "dns"];
+const RESERVED: [&str; 4] = ["agent", "aws", "cloud", "dns"];
 
 /// What the rules found, less what they found because of values that are made up.
 #[derive(Debug)]
@@ -78,6 +79,7 @@ pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
     numbers::check(config, faults);
     sites(config, faults);
     cloud(config, faults);
+    aws::check(config, faults);
     stores::check(config, faults);
     routes::check(config, faults);
     knobs(config, faults);

@@ -4,6 +4,7 @@
 //! [`Problem`] it found with line and column. A [`Draft`] is the step before: what could be read of a
 //! file with mistakes. Paths in the file are relative to the file.
 
+mod aws;
 mod check;
 mod edit;
 mod read;
@@ -19,6 +20,7 @@ use crate::ids::{KnobId, RouteId, SiteId};
 use crate::plan::{SpillMode, Tier};
 use crate::rank::{Salt, Share};
 
+pub use aws::{Aws, AwsFunction, AwsGateways, AwsRule};
 pub use edit::{EditError, edited};
 pub use read::{Draft, Problem, Problems};
 
@@ -255,6 +257,8 @@ pub struct Cloud {
     pub functions: Vec<Function>,
     /// A cloud on this machine, for `spillway up`.
     pub local: Option<LocalCloud>,
+    /// A cloud on AWS, which the agent scales.
+    pub aws: Option<Aws>,
 }
 
 /// One function.

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use serde::Deserialize as _;
 use toml::Spanned;
@@ -17,8 +18,19 @@ use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 use super::check::Faults;
 use super::{Config, check};
 
-/// What is known to be good. Every required setting stands in it, or it would not be valid itself.
-const EXAMPLE: &str = include_str!("../../../../examples/spillway.toml");
+/// What is known to be good. Every required setting stands in it, or it would not be valid itself; some
+/// in sections that are commented out.
+static EXAMPLE: LazyLock<String> =
+    LazyLock::new(|| uncommented(include_str!("../../../../examples/spillway.toml")));
+
+/// The example with its optional sections: their lines have a `#` with no space behind it.
+pub(super) fn uncommented(text: &str) -> String {
+    let lines = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting) if !setting.starts_with(' ') => setting,
+        _ => line,
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
 
 /// With so many values that do not read, a person has enough to do.
 const REPLACED_MAX: usize = 100;
@@ -167,12 +179,17 @@ impl<'t> Draft<'t> {
             let Place { mut steps, offset } = self.places.of(&number);
             let value = at(document.get_ref(), &steps);
             self.found.push((offset, in_words(error.message(), value)));
-            steps.extend(missing_field(error.message()));
-            let good = good.get_or_insert_with(|| DeTable::parse(EXAMPLE).ok());
+            let missing = missing_field(error.message());
+            steps.extend(missing.clone());
+            let good = good.get_or_insert_with(|| DeTable::parse(&EXAMPLE).ok());
             let value = good
                 .as_ref()
                 .and_then(|good| good_at(good.get_ref(), &steps))
                 .map(|value| self.places.number(value.clone(), &steps, Some(offset)));
+            if missing.is_some() && value.is_none() {
+                // What lacks a thing that nobody can make up is taken out as a whole.
+                steps.pop();
+            }
             let made_up = replace(document.get_mut(), &steps, &number, value)?;
             self.replaced.push(made_up.join("."));
         }

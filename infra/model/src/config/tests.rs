@@ -301,6 +301,85 @@ fn very_many_mistakes_end_with_a_word_of_it() {
     assert!(found[100].contains("there are more mistakes"), "{}", found[100]);
 }
 
+/// The example with its section for AWS, and mistakes in it: text to find and to put there.
+fn on_aws(edits: &[(&str, &str)]) -> Result<Config, Problems> {
+    let mut text = read::uncommented(EXAMPLE);
+    for (from, to) in edits {
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        text = text.replace(from, to);
+    }
+    Config::parse(&text, Path::new("."))
+}
+
+#[test]
+fn the_section_for_aws_is_valid_once_uncommented() {
+    let aws = on_aws(&[]).unwrap().cloud.aws.unwrap();
+    let gateways = aws.gateways.unwrap();
+    assert_eq!((gateways.max, gateways.after_secs, gateways.keep_secs), (8, 60, 300));
+    assert_eq!(aws.rules.len(), 1);
+    assert_eq!(aws.functions["one-code"].alias, "live");
+    let defaults =
+        [("after_secs = 60 ", "# "), ("keep_secs = 300 ", "# "), ("alias = \"live\" ", "# ")];
+    let aws = on_aws(&defaults).unwrap().cloud.aws.unwrap();
+    let gateways = aws.gateways.unwrap();
+    assert_eq!((gateways.after_secs, gateways.keep_secs), (60, 300));
+    assert_eq!(aws.functions["one-code"].alias, "live");
+    let template = [(
+        "autoscaling_group = \"east-gateways\"\n# launch_template",
+        "subnets = [\"subnet-1\"]\nlaunch_template",
+    )];
+    assert!(on_aws(&template).is_ok());
+}
+
+#[test]
+fn mistakes_about_aws_are_found() {
+    let cases = [
+        ("region = \"eu-central-1\"", "region = \"Frankfurt\"", "`Frankfurt` is no region"),
+        (
+            "admin = \"127.0.0.1:9411\"",
+            "admin = \"127.0.0.1:9401\"",
+            "9401 is taken by cloud.local.admin",
+        ),
+        ("weighted_qps = 1500              #", "weighted_qps = 0 #", "0 must be a number above 0"),
+        ("max = 8 ", "max = 0 ", "0 is too small"),
+        ("keep_secs = 300 ", "keep_secs = 90_000 ", "90000 is too large"),
+        ("# launch_template", "launch_template", "leave one of the two out"),
+        ("autoscaling_group = ", "# ", "name what starts gateways"),
+        ("# subnets", "subnets", "together with a launch template"),
+        ("alarm_queue = \"https", "alarm_queue = \"sqs", "is no URL"),
+        (
+            "[cloud.aws.functions.one-code]",
+            "[cloud.aws.functions.other]",
+            "there is no [[cloud.function]] `other`",
+        ),
+        ("cache = \"east-cache\"", "cache = \"\"", "`` is no name"),
+        ("name = \"east-one-code\"\nalias", "name = \"\"\nalias", "`` is no name"),
+        ("[[cloud.aws.rule]]\narn = \"arn:", "[[cloud.aws.rule]]\narn = \"", "is no ARN"),
+        // What is missing is told where it is missing, and hides no other mistake.
+        ("region = \"eu-central-1\"", "", "missing field `region`"),
+        ("name = \"east-one-code\"\nalias", "alias", "missing field `name`"),
+        (
+            "[cloud.aws.functions.one-code]\nname",
+            "[cloud.aws.functions.other]\n# name",
+            "missing field `name`",
+        ),
+    ];
+    for (from, to, said) in cases {
+        let found = on_aws(&[(from, to), ("p95_ms = 400 ", "p95_ms = 0 ")]).unwrap_err().0;
+        let told: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert!(told.iter().any(|problem| problem.contains(said)), "{said}: {told:#?}");
+        assert!(
+            told.iter().any(|problem| problem.contains("0 must be a number above 0")),
+            "{told:#?}"
+        );
+    }
+    let text = read::uncommented(EXAMPLE);
+    let rule = text.find("[[cloud.aws.rule]]").unwrap();
+    let end = rule + text[rule..].find("\n\n").unwrap();
+    let found = Config::parse(&format!("{}{}", &text[..rule], &text[end..]), Path::new("."));
+    assert!(found.unwrap_err().to_string().contains("no [[cloud.aws.rule]] would send requests"));
+}
+
 /// The key of a line of the example, if it is of the form `key = value`.
 fn key_of(line: &str) -> Option<&str> {
     line.split_once(" = ").map(|(key, _)| key).filter(|key| !key.starts_with('#'))

@@ -133,6 +133,9 @@ fn listeners(config: &Config, faults: &mut Faults<'_>) {
         all.push(("cloud.local.listen".to_owned(), local.listen));
         all.push(("cloud.local.admin".to_owned(), local.admin));
     }
+    if let Some(aws) = &config.cloud.aws {
+        all.push(("cloud.aws.admin".to_owned(), aws.admin));
+    }
     all.retain(|(_, address)| address.port() != 0 && !address.ip().is_unspecified());
     faults.unique(all, |address, first| {
         format!("{address} is taken by {first}; give each its own address or port")

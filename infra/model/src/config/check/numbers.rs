@@ -41,6 +41,13 @@ pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
         between("cloud.local.idle_secs".into(), local.idle_secs, 1, DAY_SECS);
     }
 
+    let gateways = config.cloud.aws.as_ref().and_then(|aws| aws.gateways.as_ref());
+    if let Some(gateways) = gateways {
+        between("cloud.aws.gateways.max".into(), u64::from(gateways.max), 1, 1000);
+        between("cloud.aws.gateways.after_secs".into(), gateways.after_secs, 1, DAY_SECS);
+        between("cloud.aws.gateways.keep_secs".into(), gateways.keep_secs, 1, DAY_SECS);
+    }
+
     for (key, target) in [
         ("uplink_target", agent.uplink_target),
         ("compute_target", agent.compute_target),
@@ -62,5 +69,8 @@ pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
     }
     for (i, route) in config.routes.iter().enumerate() {
         positive(format!("route.{i}.weight"), route.weight);
+    }
+    if let Some(gateways) = gateways {
+        positive("cloud.aws.gateways.weighted_qps".to_owned(), gateways.weighted_qps);
     }
 }
