@@ -175,7 +175,10 @@ fn the_floor_is_the_highest_that_operator_and_alarms_ask_for() {
         ("over".to_owned(), order(Tier::Severe, 0, "alarm over")),
     ]);
     let by = |secs| world.orders.floor_until(start.plus_secs(secs)).map(|(o, _)| o.by.as_str());
-    assert_eq!([by(0), by(20), by(59), by(60)], [Some("alarm failing"), Some("drill"), Some("drill"), None]);
+    assert_eq!(
+        [by(0), by(20), by(59), by(60)],
+        [Some("alarm failing"), Some("drill"), Some("drill"), None]
+    );
     world.run(1, 0.02, |_| 0.4);
     assert_eq!(world.tier(), 2);
     let told = world.ticks.last().unwrap().reasons.join("\n");
