@@ -28,7 +28,7 @@ locals {
       unit      = local.parts[role].unit
       admin     = local.admin_of[role]
       router_id = var.site.vrrp_router_id + index(["balancer", "dns"], role)
-      interface = var.hosts[name].interface
+      interface = try(coalesce(var.hosts[name].interface), "") # output `files` says that it is missing
       address   = var.hosts[name].address
       # By place, so that no two hosts are equal; who was away does not take the addresses back.
       priority = 200 - min(index(local.hosts_of[role], name), 100)

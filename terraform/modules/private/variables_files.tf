@@ -42,7 +42,8 @@ variable "keys" {
 variable "files" {
   description = <<-EOT
     Further files: path on the host -> what. They go to hosts with any of `roles`, or to those in `hosts`; `units` are
-    restarted when the file changes. Module link's output `site_files` is of this kind.
+    restarted when the file changes. Module link's `site_files` come to the host "edge" with
+    { for path, content in module.link.site_files : path => { content = content, hosts = ["edge"] } }.
   EOT
   type = map(object({
     content = string
@@ -88,8 +89,8 @@ variable "files" {
 variable "secret_files" {
   description = <<-EOT
     Further files that hold secrets, as in `files`: either `source`, the path of a file on this machine, or `content`. The
-    state holds their digests only. Module link's output `site_secret_files` is of this kind; a password of the database
-    goes into a service's .pgpass this way.
+    state holds their digests only. Module link's `site_secret_files` come this way, and the database's password, as
+    /var/lib/spillway/.pgpass.
   EOT
   type = map(object({
     source  = optional(string)

@@ -1,11 +1,10 @@
 # What the story is told with: hosts, packages, Terraform, and what must hold.
 
-work=${WORK:-$(mktemp -d -t spillway-private.XXXXXX)}
-export WORK=$work
+# Nobody else sees what is mounted here, and nothing of it stays.
+work=/mnt
 private=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../modules/private" && pwd)
-began=${BEGAN:-$SECONDS}
 
-say() { echo "== $*"; }
+say() { echo "== $* (${SECONDS} s)"; }
 missing() {
     echo "!! THIS TEST CANNOT RUN: it lacks $*" >&2
     exit 1

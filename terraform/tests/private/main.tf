@@ -1,6 +1,5 @@
 # Two sites for the test: one of two hosts that share an address, with keys from a folder, and one of a
-# single host that makes its own, reached as a user with sudo. The script writes `module_path`'s link
-# and `settings.auto.tfvars.json`.
+# single host that makes its own, reached as a user with sudo. `story.sh` changes the variables.
 
 variable "hosts" {
   type = map(object({ address = string, host_key = string }))
@@ -11,6 +10,10 @@ variable "folder" {
 variable "gateway_version" {
   type    = string
   default = "1.0.0"
+}
+variable "version_of_c" {
+  type    = string
+  default = null
 }
 variable "tick_ms" {
   type    = number
@@ -107,7 +110,7 @@ module "alone" {
     }
   }
   ssh      = local.login
-  packages = local.packages
+  packages = { version = var.version_of_c, files = { for name, file in local.packages.files : name => file if var.version_of_c == null } }
   site_set = local.site_set
   site = {
     id       = "west"

@@ -36,6 +36,7 @@ resource "terraform_data" "package" {
     port                = var.connection.port
     user                = var.connection.user
     host_key            = var.connection.host_key
+    script_path         = "./.spillway-%RAND%.sh" # not in /tmp, where others may write
     private_key         = var.private_key_file == null ? null : file(var.private_key_file)
     timeout             = var.connection.timeout
     bastion_host        = try(var.connection.bastion.address, null)
@@ -71,6 +72,7 @@ resource "terraform_data" "setup" {
     port                = var.connection.port
     user                = var.connection.user
     host_key            = var.connection.host_key
+    script_path         = "./.spillway-%RAND%.sh" # not in /tmp, where others may write
     private_key         = var.private_key_file == null ? null : file(var.private_key_file)
     timeout             = var.connection.timeout
     bastion_host        = try(var.connection.bastion.address, null)

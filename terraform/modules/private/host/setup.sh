@@ -138,6 +138,8 @@ attributes() { stat --format='0%a %U:%G' "$1" 2>/dev/null || true; }
 # Puts the files in place that differ, and takes away those that are no longer described.
 place() {
     local path rest
+    # First, or a file in it would have its folder made as root's.
+    [ -d "$state" ] || install -d -m 0750 -o spillway -g spillway "$state"
     for path in "${paths[@]}"; do
         if cmp -s "$new$path" "$path" && [ "$(attributes "$path")" = "${mode_of[$path]} ${owner_of[$path]}" ]; then continue; fi
         # shellcheck disable=SC2086 # names of units, divided by spaces
@@ -154,7 +156,6 @@ place() {
     done < <(cat "$setup/files" 2>/dev/null)
     mv -f "$setup/files.new" "$setup/files"
     rm -rf "$new"
-    [ -d "$state" ] || install -d -m 0750 -o spillway -g spillway "$state"
 }
 
 digest() { sha256sum "$1" 2>/dev/null | cut -d' ' -f1; }

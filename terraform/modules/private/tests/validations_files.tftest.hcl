@@ -1,0 +1,198 @@
+# Every validation of keys, files and secret_files: a plan without what is wrong goes through.
+
+variables {
+  hosts = {
+    a = {
+      address   = "10.8.0.11"
+      interface = "eth0"
+      roles     = ["agent", "dns", "balancer", "gateway", "service"]
+      ssh       = { host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA" }
+    }
+  }
+  two = {
+    a = {
+      address   = "10.8.0.11"
+      interface = "eth0"
+      roles     = ["agent", "dns", "balancer", "gateway", "service"]
+      ssh       = { host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA" }
+    }
+    b = {
+      address   = "10.8.0.12"
+      interface = "eth0"
+      roles     = ["dns", "balancer", "gateway"]
+      wave      = 2
+      ssh       = { host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB" }
+    }
+  }
+  packages = { version = "1.0.0" }
+  site_set = {
+    service = { host = "code.example.test", slb_host = "cloud.example.test", port = 443 }
+    plan    = { salt = "5b1d0f6a92c34e7788a1c3d5e7f90b2d" }
+    dns     = { zones = { "example.test" = "@ SOA ns. admin. 1 2 3 4 5" } }
+    store   = { shards = ["sqlite:one-code.db"] }
+    cloud   = { slb_addresses = ["198.51.100.1"], functions = { one-code = { groups = ["codes"] } } }
+    routes  = { qr = { path = "/v1/qr", group = "codes" } }
+  }
+  site = {
+    id       = "east"
+    vips     = ["192.0.2.10"]
+    uplink   = { bits_per_sec = 1000000000 }
+    capacity = { weighted_qps = 1500, p95_ms = 400 }
+  }
+}
+
+run "good" {
+  command = plan
+}
+
+run "good_two" {
+  command = plan
+  variables {
+    hosts    = var.two
+    keys     = { folder = "./tests/keys" }
+    site     = merge(var.site, { admin_address = "10.8.0.20" })
+    site_set = merge(var.site_set, { dns = merge(var.site_set.dns, { address = "10.8.0.53" }) })
+  }
+}
+
+run "keys_missing_in_folder" {
+  command = plan
+  variables {
+    keys = { folder = "./tests/few" }
+  }
+  expect_failures = [var.keys]
+}
+
+run "keys_folder_and_public" {
+  command = plan
+  variables {
+    keys = { folder = "./tests/keys", public = "Zm9yIHRlc3RzIG9mIHRoZSBtb2R1bGUgb25seSwgIyE=" }
+  }
+  expect_failures = [var.keys]
+}
+
+run "public_key" {
+  command = plan
+  variables {
+    keys = { public = "short" }
+  }
+  expect_failures = [var.keys]
+}
+
+run "no_public_key_for_the_others" {
+  command = plan
+  variables {
+    hosts    = var.two
+    keys     = {}
+    site     = merge(var.site, { admin_address = "10.8.0.20" })
+    site_set = merge(var.site_set, { dns = merge(var.site_set.dns, { address = "10.8.0.53" }) })
+  }
+  expect_failures = [var.keys]
+}
+
+run "no_key_for_two_services" {
+  command = plan
+  variables {
+    hosts    = merge(var.two, { b = merge(var.two.b, { roles = ["dns", "service", "balancer", "gateway"] }) })
+    keys     = { public = "Zm9yIHRlc3RzIG9mIHRoZSBtb2R1bGUgb25seSwgIyE=" }
+    site     = merge(var.site, { admin_address = "10.8.0.20" })
+    site_set = merge(var.site_set, { store = { shards = ["postgres://u@10.8.0.5/d"] }, dns = merge(var.site_set.dns, { address = "10.8.0.53" }) })
+  }
+  expect_failures = [var.keys]
+}
+
+run "file_path" {
+  command = plan
+  variables {
+    files = { "etc/motd" = { content = "", roles = ["dns"] } }
+  }
+  expect_failures = [var.files]
+}
+
+run "file_of_the_module" {
+  command = plan
+  variables {
+    files = { "/etc/spillway/spillway.toml" = { content = "", roles = ["dns"] } }
+  }
+  expect_failures = [var.files]
+}
+
+run "file_to_nowhere" {
+  command = plan
+  variables {
+    files = { "/etc/motd" = { content = "" } }
+  }
+  expect_failures = [var.files]
+}
+
+run "file_to_no_host" {
+  command = plan
+  variables {
+    files = { "/etc/motd" = { content = "", hosts = ["z"] } }
+  }
+  expect_failures = [var.files]
+}
+
+run "file_to_no_role" {
+  command = plan
+  variables {
+    files = { "/etc/motd" = { content = "", roles = ["router"] } }
+  }
+  expect_failures = [var.files]
+}
+
+run "file_mode" {
+  command = plan
+  variables {
+    files = { "/etc/motd" = { content = "", roles = ["dns"], mode = "644" } }
+  }
+  expect_failures = [var.files]
+}
+
+run "file_unit" {
+  command = plan
+  variables {
+    files = { "/etc/motd" = { content = "", roles = ["dns"], units = ["frr; reboot"] } }
+  }
+  expect_failures = [var.files]
+}
+
+run "secret_without_content" {
+  command = plan
+  variables {
+    secret_files = { "/etc/x/y" = { roles = ["dns"] } }
+  }
+  expect_failures = [var.secret_files]
+}
+
+run "secret_source" {
+  command = plan
+  variables {
+    secret_files = { "/etc/x/y" = { source = "./tests/nothing", roles = ["dns"] } }
+  }
+  expect_failures = [var.secret_files]
+}
+
+run "secret_path" {
+  command = plan
+  variables {
+    secret_files = { "/etc/../x y" = { content = "x", roles = ["dns"] } }
+  }
+  expect_failures = [var.secret_files]
+}
+
+run "secret_to_nowhere" {
+  command = plan
+  variables {
+    secret_files = { "/etc/x/y" = { content = "x" } }
+  }
+  expect_failures = [var.secret_files]
+}
+
+run "secret_owner" {
+  command = plan
+  variables {
+    secret_files = { "/etc/x/y" = { content = "x", roles = ["dns"], owner = "root" } }
+  }
+  expect_failures = [var.secret_files]
+}

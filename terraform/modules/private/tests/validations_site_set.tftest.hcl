@@ -1,0 +1,198 @@
+# Every validation of site_set: a plan without what is wrong goes through.
+
+variables {
+  hosts = {
+    a = {
+      address   = "10.8.0.11"
+      interface = "eth0"
+      roles     = ["agent", "dns", "balancer", "gateway", "service"]
+      ssh       = { host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA" }
+    }
+  }
+  two = {
+    a = {
+      address   = "10.8.0.11"
+      interface = "eth0"
+      roles     = ["agent", "dns", "balancer", "gateway", "service"]
+      ssh       = { host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA" }
+    }
+    b = {
+      address   = "10.8.0.12"
+      interface = "eth0"
+      roles     = ["dns", "balancer", "gateway"]
+      wave      = 2
+      ssh       = { host_key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB" }
+    }
+  }
+  packages = { version = "1.0.0" }
+  site_set = {
+    service = { host = "code.example.test", slb_host = "cloud.example.test", port = 443 }
+    plan    = { salt = "5b1d0f6a92c34e7788a1c3d5e7f90b2d" }
+    dns     = { zones = { "example.test" = "@ SOA ns. admin. 1 2 3 4 5" } }
+    store   = { shards = ["sqlite:one-code.db"] }
+    cloud   = { slb_addresses = ["198.51.100.1"], functions = { one-code = { groups = ["codes"] } } }
+    routes  = { qr = { path = "/v1/qr", group = "codes" } }
+  }
+  site = {
+    id       = "east"
+    vips     = ["192.0.2.10"]
+    uplink   = { bits_per_sec = 1000000000 }
+    capacity = { weighted_qps = 1500, p95_ms = 400 }
+  }
+}
+
+run "good" {
+  command = plan
+}
+
+run "good_two" {
+  command = plan
+  variables {
+    hosts    = var.two
+    keys     = { folder = "./tests/keys" }
+    site     = merge(var.site, { admin_address = "10.8.0.20" })
+    site_set = merge(var.site_set, { dns = merge(var.site_set.dns, { address = "10.8.0.53" }) })
+  }
+}
+
+run "salt" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { plan = merge(var.site_set.plan, { salt = "short" }) })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "host_names" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { service = merge(var.site_set.service, { slb_host = "code.example.test" }) })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "host_name_form" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { service = merge(var.site_set.service, { host = "Code.example.test." }) })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "service_port" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { service = merge(var.site_set.service, { port = 0 }) })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "zones" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { dns = merge(var.site_set.dns, { zones = {} }) })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "zone_without_soa" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { dns = merge(var.site_set.dns, { zones = { "example.test" = "www A 192.0.2.1" } }) })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "slb_addresses" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { cloud = merge(var.site_set.cloud, { slb_addresses = ["cloud.example.test"] }) })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "agent_nowhere" {
+  command = plan
+  variables {
+    hosts = { a = merge(var.hosts.a, { roles = ["dns", "balancer", "gateway", "service"] }) }
+    keys  = { public = "Zm9yIHRlc3RzIG9mIHRoZSBtb2R1bGUgb25seSwgIyE=" }
+  }
+  expect_failures = [var.site_set]
+}
+
+run "dns_of_several_hosts" {
+  command = plan
+  variables {
+    hosts = var.two
+    keys  = { folder = "./tests/keys" }
+    site  = merge(var.site, { admin_address = "10.8.0.20" })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "password_in_a_url" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { store = merge(var.site_set.store, { shards = ["postgres://u:secret@10.8.0.5/d"] }) })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "file_for_two_services" {
+  command = plan
+  variables {
+    hosts    = merge(var.two, { b = merge(var.two.b, { roles = ["dns", "service", "balancer", "gateway"] }) })
+    keys     = { folder = "./tests/keys" }
+    site     = merge(var.site, { admin_address = "10.8.0.20" })
+    site_set = merge(var.site_set, { dns = merge(var.site_set.dns, { address = "10.8.0.53" }) })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "route_path" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { routes = { qr = merge(var.site_set.routes.qr, { path = "v1" }) } })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "no_routes" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { routes = {} })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "route_spill" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { routes = { qr = merge(var.site_set.routes.qr, { spill = ["teleport"] }) } })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "knob_tier" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { knobs = { k = { tier = 0, owner = "o", users_see = "u", releases = 0.1, sheds = [] } } })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "knob_releases" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { knobs = { k = { tier = 1, owner = "o", users_see = "u", releases = 1.1, sheds = [] } } })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "knob_sheds" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { knobs = { k = { tier = 1, owner = "o", users_see = "u", releases = 0.1, sheds = ["none"] } } })
+  }
+  expect_failures = [var.site_set]
+}
