@@ -1,0 +1,75 @@
+//! `alarm`: the Lambda function that tells the agents of alarms.
+//!
+//! SNS, EventBridge or an alarm itself calls it. What it cannot read or deliver fails the call, so that
+//! Lambda tries again and in the end keeps the event in the dead-letter queue; what could be read was
+//! delivered all the same.
+//!
+//! | variable | meaning |
+//! | --- | --- |
+//! | `SPILLWAY_AGENTS` | `http://HOST:PORT` of the agents' APIs, separated by commas |
+//! | `SPILLWAY_TOKEN` | the operator's token |
+//! | `SPILLWAY_LOG`, `SPILLWAY_LOG_FORMAT` | what to log (`info`), and `json` for a JSON object a line |
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
+use serde_json::Value;
+use spillway_alarm::deliver::{Agents, AgentsError};
+use spillway_alarm::read_value;
+
+/// Variables without which the runtime library panics.
+const RUNTIME: [&str; 4] = [
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+];
+
+fn main() -> ExitCode {
+    spillway_part::log::init();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!(reason = chain(e.as_ref()), "the function `alarm` cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let lookup = |name: &str| std::env::var(name).ok();
+    if let Some(missing) = RUNTIME.into_iter().find(|name| lookup(name).is_none()) {
+        return Err(Box::new(AgentsError::Variable(missing)));
+    }
+    let agents = Agents::read(lookup)?;
+    // One event at a time needs one thread.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let service = service_fn(|event: LambdaEvent<Value>| handle(&agents, event.payload));
+    runtime.block_on(lambda_runtime::run(service))
+}
+
+/// Delivers what the event tells of. The answer is the number of changes.
+async fn handle(agents: &Agents, event: Value) -> Result<usize, Diagnostic> {
+    let (mut changes, mut faults) = (Vec::new(), Vec::new());
+    for read in read_value(&event) {
+        match read {
+            Ok(change) => changes.push(change),
+            Err(e) => faults.push(chain(&e)),
+        }
+    }
+    let untold = agents.tell(&changes).await;
+    faults.extend(untold.iter().map(|untold| chain(untold)));
+    if faults.is_empty() {
+        return Ok(changes.len());
+    }
+    let error_message = faults.join("; ");
+    tracing::error!(reason = error_message, "an event is not dealt with");
+    Err(Diagnostic { error_type: "AlarmNotDelivered".to_owned(), error_message })
+}
+
+/// An error with what caused it.
+fn chain(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |e| (*e).source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
