@@ -1,5 +1,6 @@
 //! The report as plain text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use spillway_model::Tier;
@@ -111,9 +112,7 @@ pub fn summary(report: &Report) -> String {
         lines.push(("served by", served.join(", ")));
     }
     if !totals.functions.is_empty() {
-        let functions: Vec<_> =
-            totals.functions.iter().map(|(name, n)| format!("{name} {n}")).collect();
-        lines.push(("functions", functions.join(", ")));
+        lines.push(("functions", processes(&totals.functions)));
     }
     lines.push(("latency", latency(&totals.latency)));
     for (label, side) in [("  site", &totals.latency_site), ("  cloud", &totals.latency_cloud)] {
@@ -190,6 +189,21 @@ fn steering(report: &Report) -> String {
     )
 }
 
+/// How many processes of each function served, and how much. `NAME/NUMBER` names a process.
+fn processes(functions: &BTreeMap<String, u64>) -> String {
+    let mut sums = BTreeMap::<&str, (u64, u64)>::new();
+    for (process, requests) in functions {
+        let function = process.split('/').next().unwrap_or(process);
+        let (processes, sum) = sums.entry(function).or_default();
+        *processes += 1;
+        *sum += requests;
+    }
+    let told = sums.iter().map(|(function, (processes, requests))| {
+        format!("{function} {requests} (processes: {processes})")
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
 /// Moves that are not a client's first side.
 fn changes(report: &Report) -> usize {
     let clients: std::collections::BTreeSet<_> = report.moves.iter().map(|m| m.client).collect();
@@ -248,6 +262,8 @@ mod tests {
             assert!(text.contains(part), "`{part}` is missing in\n{text}");
         }
         assert!(text.lines().all(|line| line.len() < 120), "{text}");
+        let by = [("a/1".to_owned(), 2), ("a/2".to_owned(), 3), ("b/1".to_owned(), 7)].into();
+        assert_eq!(processes(&by), "a 5 (processes: 2), b 7 (processes: 1)");
     }
 
     #[test]
