@@ -128,7 +128,7 @@ put() {
         install -d -m 0700 "$(dirname "$setup/old$path")"
         cp -p "$path" "$setup/old$path"
     fi
-    install -d -m 0755 "$(dirname "$path")"
+    mkdir -p "$(dirname "$path")" # which leaves the mode of one that is there
     install -m "$mode" -o "${owner%:*}" -g "${owner#*:}" "$from" "$path.spillway-new"
     mv -f "$path.spillway-new" "$path"
 }
@@ -164,7 +164,7 @@ digest() { sha256sum "$1" 2>/dev/null | cut -d' ' -f1; }
 secret() {
     local owner=$1 path=$2
     shift 2
-    install -d -m 0755 "$(dirname "$path")"
+    mkdir -p "$(dirname "$path")" # which leaves the mode of one that is there
     (umask 077 && base64 --decode >"$setup/secret")
     if ! cmp -s "$setup/secret" "$path" || [ "$(attributes "$path")" != "0600 $owner" ]; then
         concerns "$@"
