@@ -133,7 +133,7 @@ run "dns_of_several_hosts" {
 run "password_in_a_url" {
   command = plan
   variables {
-    site_set = merge(var.site_set, { store = merge(var.site_set.store, { shards = ["postgres://u:secret@10.8.0.5/d"] }) })
+    site_set = merge(var.site_set, { store = merge(var.site_set.store, { shards = ["postgres://u:${var.site_set.service.host}@10.8.0.5/d"] }) })
   }
   expect_failures = [var.site_set]
 }
