@@ -4,7 +4,7 @@ locals {
   # How an address and a port are written, in either family.
   bracketed = { for address in distinct(concat(
     [for host in var.hosts : host.address], var.site.vips,
-    compact([local.agent_address, local.dns_address, local.dns_admin_address, local.balancer_admin_address]),
+    compact([local.agent_address, local.dns_address, local.dns_admin_address, local.balancer_admin_address, local.aws_admin_address]),
   )) : address => strcontains(address, ":") ? "[${address}]" : address }
 
   hosts_of = { for role in keys(local.parts) : role => sort([for name, host in var.hosts : name if contains(host.roles, role)]) }
@@ -14,6 +14,8 @@ locals {
   dns_address            = try(coalesce(var.site_set.dns.address, try(var.hosts[local.hosts_of.dns[0]].address, null)), null)
   dns_admin_address      = try(coalesce(var.site_set.dns.admin_address, local.dns_address), null)
   balancer_admin_address = try(coalesce(var.site.admin_address, try(var.hosts[local.hosts_of.balancer[0]].address, null)), null)
+
+  aws_admin_address = try(coalesce(var.site_set.cloud.aws.admin_address, try(var.hosts[local.hosts_of.aws[0]].address, null)), null)
 
   # One address to listen on: that of the VIP, or all of them where there are several.
   balancer_listens_on = (length(var.site.vips) == 1 ? local.bracketed[var.site.vips[0]] :
@@ -62,6 +64,16 @@ locals {
   knobs     = [for key in sort([for id, knob in var.site_set.knobs : "${knob.tier} ${id}"]) : merge(var.site_set.knobs[split(" ", key)[1]], { id = split(" ", key)[1] })]
   functions = [for name, function in var.site_set.cloud.functions : merge(function, { name = name })]
 
+  aws_tables = flatten([for aws in [var.site_set.cloud.aws] : concat(
+    [{ heading = "[cloud.aws]", settings = merge(
+      { for key, value in aws : key => value if !contains(["admin_address", "gateways", "rules", "functions"], key) },
+      { admin = "${local.bracketed[local.aws_admin_address]}:${var.site.ports.aws_admin}" },
+    ) }],
+    [for gateways in [aws.gateways] : { heading = "[cloud.aws.gateways]", settings = gateways } if gateways != null],
+    [for rule in aws.rules : { heading = "[[cloud.aws.rule]]", settings = rule }],
+    [for name, function in aws.functions : { heading = "[cloud.aws.functions.${name}]", settings = function }],
+  ) if aws != null])
+
   # Heading and settings of each table. TOML wants a table's own settings before those below it.
   tables = concat(
     [
@@ -82,6 +94,7 @@ locals {
       [for name, service in site.services : { heading = "[[site.service]]", settings = merge(service, { name = name }) }],
     )]),
     [{ heading = "[cloud]", settings = { slb_addresses = var.site_set.cloud.slb_addresses } }],
+    local.aws_tables,
     [for function in local.functions : { heading = "[[cloud.function]]", settings = function }],
     [for route in local.routes : { heading = "[[route]]", settings = route }],
     [for knob in local.knobs : { heading = "[[knob]]", settings = knob }],

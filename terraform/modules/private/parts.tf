@@ -6,6 +6,7 @@ locals {
 
   parts = {
     agent    = { package = "spillway-agent", unit = "spillway-agent" }
+    aws      = { package = "spillway-aws", unit = "spillway-aws" }
     dns      = { package = "spillway-dns", unit = "spillway-dns" }
     balancer = { package = "spillway-balancer", unit = "spillway-balancer" }
     gateway  = { package = "spillway-gateway", unit = "spillway-gateway" }
@@ -18,6 +19,7 @@ locals {
   # By host, as a gateway's own addresses concern nobody's gateway but its own.
   reads = { for name, host in var.hosts : name => {
     agent = [local.config_toml]
+    aws   = [local.config_toml]
     dns = [local.following, local.dns, local.zone_files, var.site_set.service, var.site_set.plan.salt,
     var.site_set.cloud.slb_addresses, [for site in local.sites : site.vips]]
     balancer = [local.following, var.site.vips, local.this_site.uplink, local.this_site.balancer, local.gateways]
@@ -31,6 +33,7 @@ locals {
   # What the packages' units start: `spillway run gateway $SPILLWAY_NAME` and the like.
   part_name = { for name, host in var.hosts : name => {
     agent    = null
+    aws      = null
     dns      = null
     balancer = var.site.id
     gateway  = "${name}-gateway"

@@ -4,7 +4,7 @@
 variable "hosts" {
   description = <<-EOT
     The site's hosts, by name. `address` is where the other hosts reach it; `ssh.address` is where Terraform does, if that
-    is another. `roles` are any of agent, dns, balancer, gateway and service; each is one unit on the host, and a gateway
+    is another. `roles` are any of agent, aws, dns, balancer, gateway and service; each is one unit on the host, and a gateway
     or a service is called by its host: `a-gateway`. `interface` carries the floating addresses of dns and balancer.
     `groups` are the route groups that the host's service serves; all of them when absent.
     Hosts of wave 1 are set up first, and those of the next only when all of them succeeded.
@@ -39,16 +39,16 @@ variable "hosts" {
     error_message = "Write `address` of all hosts in one family, IPv4 or IPv6: they tell each other by it who carries the floating addresses."
   }
   validation {
-    condition     = alltrue(flatten([for host in var.hosts : [for role in host.roles : contains(["agent", "dns", "balancer", "gateway", "service"], role)]]))
-    error_message = "Write `roles` of a host as any of \"agent\", \"dns\", \"balancer\", \"gateway\", \"service\"."
+    condition     = alltrue(flatten([for host in var.hosts : [for role in host.roles : contains(keys(local.parts), role)]]))
+    error_message = "Write `roles` of a host as any of \"agent\", \"aws\", \"dns\", \"balancer\", \"gateway\", \"service\"."
   }
   validation {
     condition     = alltrue([for role in ["balancer", "gateway", "service"] : anytrue([for host in var.hosts : contains(host.roles, role)])])
     error_message = "Give each of the roles \"balancer\", \"gateway\" and \"service\" to at least one host: a site serves with all three."
   }
   validation {
-    condition     = length([for host in var.hosts : host if contains(host.roles, "agent")]) <= 1
-    error_message = "Give the role \"agent\" to one host only: all parts follow the plans of one agent."
+    condition     = alltrue([for role in ["agent", "aws"] : length([for host in var.hosts : host if contains(host.roles, role)]) <= 1])
+    error_message = "Give each of the roles \"agent\" and \"aws\" to one host only: all parts follow the plans of one agent, and one process acts on them in the cloud."
   }
   validation {
     condition     = alltrue([for host in var.hosts : contains([1, 2, 3], host.wave)])
@@ -149,7 +149,7 @@ variable "packages" {
     condition = var.packages.version != null || alltrue(flatten([for host in var.hosts : [
       for package in concat(tolist(var.packages.common), [for role in host.roles : try(local.parts[role].package, "")]) :
     contains(keys(var.packages.files), package)]]))
-    error_message = "Write `packages.version`, or a file into `packages.files` for each package: \"spillway\", and \"spillway-agent\", \"-dns\", \"-balancer\", \"-gateway\", \"-one-code\" as the hosts' roles ask for."
+    error_message = "Write `packages.version`, or a file into `packages.files` for each package: \"spillway\", and \"spillway-agent\", \"-aws\", \"-dns\", \"-balancer\", \"-gateway\", \"-one-code\" as the hosts' roles ask for."
   }
   validation {
     condition     = alltrue([for name, file in var.packages.files : endswith(file, ".deb") && fileexists(file)])

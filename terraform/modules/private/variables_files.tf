@@ -74,7 +74,7 @@ variable "files" {
   }
   validation {
     condition     = alltrue([for file in var.files : alltrue([for role in file.roles : contains(keys(local.parts), role)])])
-    error_message = "Write `roles` in `files` as any of \"agent\", \"dns\", \"balancer\", \"gateway\", \"service\"."
+    error_message = "Write `roles` in `files` as any of \"agent\", \"aws\", \"dns\", \"balancer\", \"gateway\", \"service\"."
   }
   validation {
     condition     = alltrue([for file in var.files : can(regex("^0[0-7]{3}$", file.mode)) && can(regex("^[a-z_][a-z0-9_-]*:[a-z_][a-z0-9_-]*$", file.owner))])

@@ -6,7 +6,8 @@ variable "site_set" {
   description = <<-EOT
     What all sites have in common; sites of one set are given the same. Routes, knobs and functions are named by their
     keys. `agent.address` and `dns.address` are the hosts' own where one host alone has the role; with several hosts of
-    role dns `dns.address` floats between them. Zones are master files, by the name of the zone.
+    role dns `dns.address` floats between them. Zones are master files, by the name of the zone. `cloud.aws` is what modules
+    public and alarms give out; the host with role aws makes it what the plan says.
   EOT
   type = object({
     service = object({
@@ -42,6 +43,27 @@ variable "site_set" {
     cloud = object({
       slb_addresses = list(string)
       functions     = map(object({ groups = set(string) }))
+      aws = optional(object({
+        region           = string
+        name             = string
+        admin_address    = optional(string)
+        alarm_queue      = optional(string)
+        artifacts_bucket = optional(string)
+        cache            = optional(string)
+        database         = optional(string)
+        gateways = optional(object({
+          autoscaling_group = optional(string)
+          launch_template   = optional(string)
+          subnets           = optional(list(string))
+          target_group      = string
+          weighted_qps      = number
+          max               = number
+          after_secs        = optional(number)
+          keep_secs         = optional(number)
+        }))
+        rules     = optional(list(object({ arn = string, target_group = string })), [])
+        functions = optional(map(object({ name = string, alias = optional(string) })), {})
+      }))
     })
     routes = map(object({
       path           = string
@@ -82,9 +104,9 @@ variable "site_set" {
   }
   validation {
     condition = alltrue([for address in concat(var.site_set.cloud.slb_addresses, compact([
-      var.site_set.dns.address, var.site_set.dns.admin_address, var.site_set.agent.address])) :
+      var.site_set.dns.address, var.site_set.dns.admin_address, var.site_set.agent.address, try(var.site_set.cloud.aws.admin_address, null)])) :
     can(cidrhost("${address}/${strcontains(address, ":") ? 128 : 32}", 0))]) && length(var.site_set.cloud.slb_addresses) > 0
-    error_message = "Write `site_set.cloud.slb_addresses` (at least one), `dns.address`, `dns.admin_address` and `agent.address` as IP addresses without a length or a port."
+    error_message = "Write `site_set.cloud.slb_addresses` (at least one), `dns.address`, `dns.admin_address`, `agent.address` and `cloud.aws.admin_address` as IP addresses without a length or a port."
   }
   validation {
     condition     = var.site_set.agent.address != null || anytrue([for host in var.hosts : contains(host.roles, "agent")])
@@ -93,6 +115,15 @@ variable "site_set" {
   validation {
     condition     = var.site_set.dns.address != null || length([for host in var.hosts : host if contains(host.roles, "dns")]) == 1
     error_message = "Write `site_set.dns.address`, unless exactly one of `hosts` has the role \"dns\": with several the address floats between them."
+  }
+  validation {
+    condition = var.site_set.cloud.aws == null ? !anytrue([for host in var.hosts : contains(host.roles, "aws")]) : (
+    var.site_set.cloud.aws.admin_address != null || anytrue([for host in var.hosts : contains(host.roles, "aws")]))
+    error_message = "Write `site_set.cloud.aws` together with the role \"aws\" of one of `hosts`, or with `admin_address`, where another site's host has the role."
+  }
+  validation {
+    condition     = alltrue([for name in keys(try(var.site_set.cloud.aws.functions, {})) : contains(keys(var.site_set.cloud.functions), name)])
+    error_message = "Write `site_set.cloud.aws.functions` by the names of `site_set.cloud.functions`."
   }
   validation {
     condition     = length(var.site_set.store.shards) > 0 && alltrue([for url in concat(var.site_set.store.shards, compact([var.site_set.store.cache])) : !can(regex("://[^/@]*:[^/@]*@", url))])
@@ -117,92 +148,5 @@ variable "site_set" {
   validation {
     condition     = alltrue(flatten([for knob in var.site_set.knobs : [for route in knob.sheds : contains(keys(var.site_set.routes), route)]]))
     error_message = "Write `sheds` of a knob as names of `site_set.routes`."
-  }
-}
-
-variable "site" {
-  description = <<-EOT
-    This site: what DNS answers for it, its way out and what it can serve. `admin_address` is the balancer's for the
-    agent; where several hosts have the role balancer it floats between them as the VIPs do, so it is on the inside.
-  EOT
-  type = object({
-    id   = string
-    vips = list(string)
-    uplink = object({
-      bits_per_sec = number
-      queue_bytes  = optional(number)
-      shape        = optional(bool)
-      interface    = optional(string)
-    })
-    capacity = object({
-      weighted_qps = number
-      p95_ms       = number
-    })
-    admin_address  = optional(string)
-    vrrp_router_id = optional(number, 51)
-    ports = optional(object({
-      agent          = optional(number, 9100)
-      dns            = optional(number, 53)
-      dns_admin      = optional(number, 9201)
-      balancer_admin = optional(number, 9301)
-      gateway        = optional(number, 8081)
-      gateway_admin  = optional(number, 9311)
-      service        = optional(number, 8082)
-      service_admin  = optional(number, 9321)
-    }), {})
-  })
-  nullable = false
-
-  validation {
-    condition     = can(regex("^[a-z][a-z0-9_-]{0,62}$", var.site.id)) && !contains(["agent", "cloud", "dns"], var.site.id)
-    error_message = "Write `site.id` as a lower-case name that is not that of a part: \"east\"."
-  }
-  validation {
-    condition     = length(var.site.vips) > 0 && alltrue([for address in concat(var.site.vips, compact([var.site.admin_address])) : can(cidrhost("${address}/${strcontains(address, ":") ? 128 : 32}", 0))])
-    error_message = "Write `site.vips` (at least one) and `site.admin_address` as IP addresses without a length: \"192.0.2.10\"."
-  }
-  validation {
-    condition     = var.site.admin_address != null || length([for host in var.hosts : host if contains(host.roles, "balancer")]) < 2
-    error_message = "Write `site.admin_address`, an inside address that floats with the VIPs: with several balancers the agent reads the one that has them."
-  }
-  validation {
-    condition     = var.site.vrrp_router_id >= 1 && var.site.vrrp_router_id <= 254 && floor(var.site.vrrp_router_id) == var.site.vrrp_router_id
-    error_message = "Write `site.vrrp_router_id` from 1 to 254: it and the next number are the balancers' and the name servers'."
-  }
-  validation {
-    condition     = alltrue([for port in values(var.site.ports) : port >= 1 && port <= 65535 && floor(port) == port]) && length(distinct(values(var.site.ports))) == length(values(var.site.ports))
-    error_message = "Write `site.ports` as different ports from 1 to 65535."
-  }
-  validation {
-    condition     = !contains(values(var.site.ports), var.site_set.service.port)
-    error_message = "Leave the port of `site_set.service` out of `site.ports`: the balancer takes it."
-  }
-  validation {
-    condition     = var.site.uplink.bits_per_sec >= 8000 && var.site.capacity.weighted_qps > 0 && var.site.capacity.p95_ms > 0
-    error_message = "Write `site.uplink.bits_per_sec` as 8000 or more, `site.capacity.weighted_qps` and `p95_ms` above 0."
-  }
-}
-
-variable "other_sites" {
-  description = "The set's other sites: output `site` of their modules."
-  type = list(object({
-    id       = string
-    vips     = list(string)
-    uplink   = object({ bits_per_sec = number, queue_bytes = optional(number), shape = optional(bool), interface = optional(string) })
-    capacity = object({ weighted_qps = number, p95_ms = number })
-    balancer = object({ listen = string, admin = string, sources = list(string) })
-    gateways = map(object({ listen = string, admin = string }))
-    services = map(object({ listen = string, admin = string, groups = list(string) }))
-  }))
-  default  = []
-  nullable = false
-
-  validation {
-    condition     = !contains(var.other_sites[*].id, var.site.id) && length(distinct(var.other_sites[*].id)) == length(var.other_sites)
-    error_message = "Give each site of a set another `site.id`, and leave this one out of `other_sites`."
-  }
-  validation {
-    condition     = alltrue(flatten([for site in var.other_sites : [for name in concat(keys(site.gateways), keys(site.services)) : !contains(concat(keys(local.gateways), keys(local.services)), name)]]))
-    error_message = "Name no host as one of `other_sites`: gateways and services are called by their hosts, and their names are unique in a set."
   }
 }

@@ -59,7 +59,7 @@ run "one_host" {
     error_message = "nothing floats, and the host makes its own keys"
   }
   assert {
-    condition     = local.hosts.a.keygen && local.hosts.a.other_units == []
+    condition     = local.hosts.a.keygen && local.hosts.a.other_units == ["spillway-aws"]
     error_message = "the agent's host makes the keys"
   }
   assert {
@@ -182,6 +182,33 @@ run "east_of_both" {
   assert {
     condition     = output.config == run.west.config
     error_message = "both sites have the same configuration"
+  }
+}
+
+run "aws" {
+  command = plan
+  variables {
+    hosts = { a = merge(var.hosts.a, { roles = ["agent", "aws", "dns", "balancer", "gateway", "service"] }) }
+    site_set = merge(var.site_set, { cloud = merge(var.site_set.cloud, { aws = {
+      region    = "eu-central-1"
+      name      = "east"
+      gateways  = { autoscaling_group = "east-gateways", target_group = "arn:aws:g", weighted_qps = 1500, max = 8 }
+      rules     = [{ arn = "arn:aws:r", target_group = "arn:aws:f" }]
+      functions = { one-code = { name = "east-one-code", alias = "live" } }
+    } }) })
+  }
+  assert {
+    condition = strcontains(output.config, join("\n", [
+      "[cloud.aws]", "admin = \"10.8.0.11:9411\"", "name = \"east\"", "region = \"eu-central-1\"", "",
+      "[cloud.aws.gateways]", "autoscaling_group = \"east-gateways\"", "max = 8", "target_group = \"arn:aws:g\"", "weighted_qps = 1500", "",
+      "[[cloud.aws.rule]]", "arn = \"arn:aws:r\"", "target_group = \"arn:aws:f\"", "",
+      "[cloud.aws.functions.one-code]", "alias = \"live\"", "name = \"east-one-code\"", "",
+    ]))
+    error_message = "what module public gives out is in the configuration"
+  }
+  assert {
+    condition     = contains(keys(local.hosts.a.packages), "spillway-aws") && contains(local.hosts.a.units, "spillway-aws")
+    error_message = "the host with role aws runs what acts on plans"
   }
 }
 

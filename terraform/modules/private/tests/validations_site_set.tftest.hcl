@@ -196,3 +196,28 @@ run "knob_sheds" {
   }
   expect_failures = [var.site_set]
 }
+
+run "aws_without_its_host" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { cloud = merge(var.site_set.cloud, { aws = { region = "eu-central-1", name = "east" } }) })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "aws_host_without_aws" {
+  command = plan
+  variables {
+    hosts = { a = merge(var.hosts.a, { roles = ["agent", "aws", "dns", "balancer", "gateway", "service"] }) }
+  }
+  expect_failures = [var.site_set]
+}
+
+run "aws_function" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { cloud = merge(var.site_set.cloud, { aws = {
+    region = "eu-central-1", name = "east", admin_address = "10.8.0.11", functions = { other = { name = "east-other" } } } }) })
+  }
+  expect_failures = [var.site_set]
+}
