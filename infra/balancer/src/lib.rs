@@ -27,7 +27,7 @@ use spillway_model::config::Site;
 use spillway_model::load::{Load, Part};
 use spillway_model::{Config, SiteId};
 use spillway_part::admin::Identity;
-use spillway_part::{Admin, Plans, Shutdown, StartError, follow, start};
+use spillway_part::{Admin, Plans, Shutdown, StartError, follow, manager, start};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
@@ -114,6 +114,8 @@ pub async fn run(
         known: config.sites.iter().map(|s| s.id.to_string()).collect::<Vec<_>>().join(", "),
     })?;
     let clients = start::listen_tcp(site.balancer.listen, "site.balancer.listen").await?;
+    // Nobody stands in for it: who connects while it is started anew waits in its socket.
+    manager::keep("site.balancer.listen", &clients);
     let admin = start::listen_tcp(site.balancer.admin, "site.balancer.admin").await?;
     let plans = follow::follow(&config, &name(site), &shutdown)?;
     let options = Options { connections_max: connections_max(), ..Options::default() };

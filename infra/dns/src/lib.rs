@@ -23,7 +23,7 @@ mod tests;
 use std::sync::Arc;
 
 use spillway_model::Config;
-use spillway_part::{Shutdown, StartError, follow, start};
+use spillway_part::{Shutdown, StartError, follow, manager, start};
 
 pub use answer::{Outcome, Transport, answer};
 pub use master::{Place, ZoneError, ZoneErrors};
@@ -53,7 +53,8 @@ pub fn zones(config: &Config) -> Result<Zones, ZoneErrors> {
     let files: Vec<_> = config.dns.zone_files.iter().map(|file| config.path(file)).collect();
     let mut zones = Zones::read(&files)?;
     let steered = zones.steer(&config.service.host);
-    let cloud = zones.cloud(&config.service.slb_host, config.cloud.local.is_some());
+    let cloud = &config.cloud;
+    let cloud = zones.cloud(&config.service.slb_host, cloud.local.is_some(), &cloud.slb_addresses);
     let errors: Vec<_> = [steered, cloud].into_iter().filter_map(Result::err).collect();
     if errors.is_empty() { Ok(zones) } else { Err(ZoneErrors(errors)) }
 }
@@ -69,6 +70,9 @@ pub async fn run(config: Arc<Config>, shutdown: Shutdown) -> Result<(), DnsError
         tcp: start::listen_tcp(config.dns.listen, "dns.listen").await?,
         admin: start::listen_tcp(config.dns.admin, "dns.admin").await?,
     };
+    // What is asked while the name server is started anew waits in its sockets.
+    manager::keep("dns.listen", &sockets.udp);
+    manager::keep("dns.listen", &sockets.tcp);
     let plans = follow::follow(&config, "dns", &shutdown)?;
     serve(&config, zones, sockets, plans, shutdown).await
 }

@@ -13,7 +13,7 @@ use spillway_model::load::{Load, Part};
 use tokio::net::TcpListener;
 
 use crate::serve::{self, Limits};
-use crate::{Plans, Shutdown, clock, metrics};
+use crate::{Plans, Shutdown, clock, manager, metrics};
 
 /// Most connections at once. The agent, checks of health, a Prometheus and a person need a few; more
 /// would take descriptors from the part's own work.
@@ -115,6 +115,14 @@ impl Admin {
         load
     }
 
+    /// How it is, in a line for the service manager.
+    fn status(&self) -> String {
+        match self.load().generation {
+            0 => "serving as configured; no plan yet".to_owned(),
+            generation => format!("serving by plan {generation}"),
+        }
+    }
+
     /// The routes, for a part that serves them on a listener of its own. `/healthz` answers 200
     /// until `shutdown` and 503 from then on.
     pub fn router(self, shutdown: &Shutdown) -> Router {
@@ -144,7 +152,8 @@ impl Admin {
     }
 
     /// Serves the routes until `ended`, for a part that others must see draining from `shutdown` until
-    /// then.
+    /// then. From here on the service manager hears that the part is ready and how it is, each time
+    /// from a load report made for it: a part that cannot even count any more is not well.
     ///
     /// # Errors
     /// When the listener is broken.
@@ -154,6 +163,8 @@ impl Admin {
         shutdown: &Shutdown,
         ended: Shutdown,
     ) -> std::io::Result<()> {
+        let told = self.clone();
+        tokio::spawn(manager::tend(move || Some(told.status()), shutdown.clone()));
         let app = self.router(shutdown);
         let limits = Limits { connections_max: CONNECTIONS_MAX, ..Limits::default() };
         serve::http(listener, app, limits, ended).await

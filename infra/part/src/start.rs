@@ -5,10 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::SocketType;
 use spillway_model::Config;
 use spillway_model::config::{Problem, Problems};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
+
+use crate::inherited;
 
 /// Cancelled when the process should stop taking work. What is under way may finish within
 /// [`DRAIN`].
@@ -109,20 +112,36 @@ pub fn read_config(path: &Path) -> Result<String, StartError> {
     })
 }
 
-/// Listens on TCP with address reuse; `what` is the field of the configuration that says where.
+/// Listens on TCP with address reuse; `what` is the field of the configuration that says where. A
+/// socket that was handed over under that name is taken instead of a new one.
 ///
 /// # Errors
 /// When the address is taken or cannot be listened on.
 pub async fn listen_tcp(address: SocketAddr, what: &str) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|e| listen_error("TCP", address, what, e))
+    let listener = match inherited::take(what, SocketType::STREAM, address) {
+        Some(socket) => {
+            let socket = std::net::TcpListener::from(socket);
+            socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket))
+        }
+        None => TcpListener::bind(address).await,
+    };
+    listener.map_err(|e| listen_error("TCP", address, what, e))
 }
 
-/// Binds a UDP socket; `what` is the field of the configuration that says where.
+/// Binds a UDP socket; `what` is the field of the configuration that says where. A socket that was
+/// handed over under that name is taken instead of a new one.
 ///
 /// # Errors
 /// When the address is taken or cannot be bound.
 pub async fn listen_udp(address: SocketAddr, what: &str) -> Result<UdpSocket, StartError> {
-    UdpSocket::bind(address).await.map_err(|e| listen_error("UDP", address, what, e))
+    let socket = match inherited::take(what, SocketType::DGRAM, address) {
+        Some(socket) => {
+            let socket = std::net::UdpSocket::from(socket);
+            socket.set_nonblocking(true).and_then(|()| UdpSocket::from_std(socket))
+        }
+        None => UdpSocket::bind(address).await,
+    };
+    socket.map_err(|e| listen_error("UDP", address, what, e))
 }
 
 fn listen_error(

@@ -1,0 +1,187 @@
+//! What the service manager is told (sd_notify(3)), without which all works the same: that the part is
+//! ready, every now and then that it still works, that it ends, and which sockets it should keep open
+//! while the part is started anew.
+//!
+//! ```text
+//! READY=1 ──▶ WATCHDOG=1, three times in each period, as long as the part says how it is ──▶ STOPPING=1
+//! ```
+//!
+//! A part that hangs says nothing more; the manager then ends it and starts it again.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+use crate::Shutdown;
+
+/// How often the status is renewed where there is no watchdog.
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+/// Heartbeats in a period of the watchdog: two may be late.
+const BEATS: u32 = 3;
+
+/// The service manager that started this process.
+#[derive(Debug)]
+struct Manager {
+    socket: UnixDatagram,
+    watchdog: Option<Duration>,
+}
+
+impl Manager {
+    /// The manager that the environment names, if there is one that listens.
+    fn of_environment() -> Option<Self> {
+        Self::new(std::process::id(), |name| std::env::var(name).ok())
+    }
+
+    fn new(pid: u32, variable: impl Fn(&str) -> Option<String>) -> Option<Self> {
+        let path = variable("NOTIFY_SOCKET")?;
+        let connected = connect(&path).inspect_err(|e| {
+            tracing::warn!(error = %e, "the service manager cannot be told how this part is");
+        });
+        Some(Self { socket: connected.ok()?, watchdog: watchdog(pid, variable) })
+    }
+
+    /// Tells it something. A manager that does not listen does not hold the part up.
+    fn tell(&self, message: &str, kept: Option<BorrowedFd<'_>>) {
+        let fds = kept.map(|fd| [fd]);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if let Some(fds) = &fds {
+            ancillary.push(SendAncillaryMessage::ScmRights(fds));
+        }
+        let message = [IoSlice::new(message.as_bytes())];
+        if let Err(e) = sendmsg(&self.socket, &message, &mut ancillary, SendFlags::NOSIGNAL) {
+            tracing::debug!(error = %e, "the service manager was not told");
+        }
+    }
+}
+
+/// Connects to a socket of the file system, or of the abstract namespace when its name begins with `@`.
+fn connect(path: &str) -> io::Result<UnixDatagram> {
+    let address = match path.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(path)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&address)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Within what time the manager wants to hear from this process, if at all.
+fn watchdog(pid: u32, variable: impl Fn(&str) -> Option<String>) -> Option<Duration> {
+    let ours = variable("WATCHDOG_PID").is_none_or(|text| text.parse() == Ok(pid));
+    let micros = variable("WATCHDOG_USEC")?.parse().ok()?;
+    (ours && micros > 0).then(|| Duration::from_micros(micros))
+}
+
+/// Says that this part is ready, from then on how it is, and at last that it ends. `how` makes the line
+/// that the manager shows, or nothing when the part does not do its work. Returns at `shutdown`, and
+/// at once where no manager asks.
+pub async fn tend(how: impl Fn() -> Option<String>, shutdown: Shutdown) {
+    let Some(manager) = Manager::of_environment() else { return };
+    tend_to(&manager, how, shutdown).await;
+}
+
+async fn tend_to(manager: &Manager, how: impl Fn() -> Option<String>, shutdown: Shutdown) {
+    manager.tell("READY=1", None);
+    let mut beats = tokio::time::interval(manager.watchdog.map_or(STATUS_EVERY, |w| w / BEATS));
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            _ = beats.tick() => if let Some(how) = how() {
+                manager.tell(&format!("WATCHDOG=1\nSTATUS={}", one_line(&how)), None);
+            },
+        }
+    }
+    manager.tell("STOPPING=1\nSTATUS=ending", None);
+}
+
+/// Asks the manager to keep `socket` open while this part is started anew, and to hand it over then
+/// under `name`. Whether it does is its own choice (`FileDescriptorStoreMax=` of the unit).
+pub fn keep(name: &str, socket: &impl AsFd) {
+    if let Some(manager) = Manager::of_environment() {
+        // The manager watches what it keeps for hang-ups; a listening socket has none.
+        manager.tell(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), Some(socket.as_fd()));
+    }
+}
+
+/// Takes back [`keep`] for all sockets of a name.
+pub(crate) fn forget(name: &str) {
+    if let Some(manager) = Manager::of_environment() {
+        manager.tell(&format!("FDSTOREREMOVE=1\nFDNAME={name}"), None);
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    fn variables<'a>(set: &'a [(&str, &str)]) -> impl Fn(&str) -> Option<String> + 'a {
+        move |name| set.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned())
+    }
+
+    #[test]
+    fn the_watchdog_is_that_of_this_process() {
+        let of = |set: &[(&str, &str)]| watchdog(7, variables(set));
+        let half = Some(Duration::from_millis(500));
+        assert_eq!(of(&[("WATCHDOG_USEC", "500000"), ("WATCHDOG_PID", "7")]), half);
+        assert_eq!(of(&[("WATCHDOG_USEC", "500000")]), half);
+        assert_eq!(of(&[("WATCHDOG_USEC", "500000"), ("WATCHDOG_PID", "8")]), None);
+        assert_eq!(of(&[("WATCHDOG_USEC", "500000"), ("WATCHDOG_PID", "x")]), None);
+        for nonsense in ["", "0", "-1", "1s"] {
+            assert_eq!(of(&[("WATCHDOG_USEC", nonsense)]), None, "{nonsense}");
+        }
+        assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn without_a_manager_that_listens_there_is_none() {
+        assert!(Manager::new(7, variables(&[])).is_none());
+        for path in ["/nonexistent/notify", "@spillway-nobody-listens", ""] {
+            assert!(Manager::new(7, variables(&[("NOTIFY_SOCKET", path)])).is_none(), "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_hears_of_the_beginning_of_health_and_of_the_end() {
+        let name = format!("@spillway-manager-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name[1..]).unwrap();
+        let listening = UnixDatagram::bind_addr(&address).unwrap();
+        listening.set_nonblocking(true).unwrap();
+        let listening = tokio::net::UnixDatagram::from_std(listening).unwrap();
+        let set = [("NOTIFY_SOCKET", name.as_str()), ("WATCHDOG_USEC", "30000")];
+        let manager = Manager::new(7, variables(&set)).unwrap();
+        let hear = async || {
+            let mut buffer = [0; 200];
+            let length = listening.recv(&mut buffer).await.unwrap();
+            String::from_utf8(buffer[..length].to_vec()).unwrap()
+        };
+        let (shutdown, well) = (Shutdown::new(), AtomicBool::new(true));
+        let how = || well.load(Ordering::Relaxed).then(|| "two\nlines".to_owned());
+        let story = async {
+            assert_eq!(hear().await, "READY=1");
+            for _ in 0..3 {
+                assert_eq!(hear().await, "WATCHDOG=1\nSTATUS=two lines");
+            }
+            // A part that is not well is not heard of, but may end in order.
+            well.store(false, Ordering::Relaxed);
+            let silence = tokio::time::timeout(Duration::from_millis(100), hear()).await;
+            assert!(silence.is_err(), "{silence:?}");
+            shutdown.cancel();
+            assert_eq!(hear().await, "STOPPING=1\nSTATUS=ending");
+        };
+        tokio::join!(tend_to(&manager, how, shutdown.clone()), story);
+    }
+}
