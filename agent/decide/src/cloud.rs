@@ -104,6 +104,7 @@ impl CloudState {
             environments: f.environments,
             environments_max: f.environments_max,
             throttled_per_sec: sense.throttled_per_sec,
+            fleet: None,
         };
         let why = if self.ceiling.is_some() {
             format!(

@@ -390,6 +390,14 @@ impl Demand {
         self.cloud.iter().any(|rate| *rate > 0.0)
     }
 
+    /// Requests per second that are in the cloud, and the weighted ones; as last known.
+    pub(crate) fn spilled(&self, policy: &Policy) -> (f64, f64) {
+        let routes = policy.routes.iter().zip(&self.cloud);
+        routes.fold((0.0, 0.0), |(requests, weighted), (route, rate)| {
+            (requests + rate, weighted + rate * route.weight)
+        })
+    }
+
     /// Whether less is asked now than the forecast, which follows, still says.
     pub(crate) fn falls(&self) -> bool {
         self.bits.falls() && self.weighted.falls()

@@ -10,6 +10,7 @@
 mod chance;
 mod cloud;
 mod demand;
+mod fleet;
 mod forecast;
 mod observe;
 mod policy;
@@ -18,13 +19,15 @@ mod service;
 mod share;
 mod state;
 mod tier;
+mod window;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use spillway_model::api::{CloudStatus, Decision, KnobOrder, SiteStatus, TierOrder};
+use spillway_model::api::{CloudStatus, Decision, FleetStatus, KnobOrder, SiteStatus, TierOrder};
+use spillway_model::load::FleetLoad;
 use spillway_model::plan::{SitePlan, SpillMode, Tier};
-use spillway_model::{KnobId, Load, Plan, Share, SiteId, UnixMillis};
+use spillway_model::{Fleet, KnobId, Load, Plan, Share, SiteId, UnixMillis};
 
 pub use policy::Policy;
 pub use reason::explain_client;
@@ -32,7 +35,8 @@ pub use state::State;
 
 use cloud::Limit;
 use demand::{Context, Expected, Now, Spilled};
-use observe::{SiteSense, sense};
+use fleet::{FleetSense, FleetState};
+use observe::{CloudSense, SiteSense, sense};
 use policy::SitePolicy;
 use service::Service;
 use share::{Allowed, Case, Move, Need, Pressure};
@@ -129,7 +133,8 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
     let floor = orders.floor(at).map_or(Tier::Normal, |order| order.tier);
 
     let sensed = sense(policy, &mut next.readings, state.plan.generation, observation);
-    let limit = next.cloud.limit(policy, &sensed.cloud, at);
+    let there = fleet::heard(policy, observation);
+    let limit = limit(policy, &mut next, &sensed.cloud, there.as_ref().ok().copied(), at);
     let parts = cloud_parts(policy, &next);
     let mut views = Vec::with_capacity(policy.sites.len());
     for ((site, sense), part) in policy.sites.iter().zip(sensed.sites).zip(parts) {
@@ -152,8 +157,18 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
     next.tier.step(policy, verdict, floor, at);
     next.tier.note(&KnobSet::of(policy, next.tier.tier, orders, at), at);
 
-    let reasons = reason::reasons(policy, &next, &views, &limit, observation, tier_before);
-    let published = publish(policy, &mut next, &views, observation, &reasons);
+    let mut reasons = reason::reasons(policy, &next, &views, &limit, observation, tier_before);
+    let fleet = match &policy.fleet {
+        None => Fleet::default(),
+        Some(fleet_policy) => {
+            let in_cloud = spilled(policy, &next).1;
+            let sense = FleetSense::of(there.clone(), in_cloud, &views, policy.tick_secs);
+            let (fleet, why) = next.fleet.step(fleet_policy, &sense, &next.plan.fleet, at);
+            reasons.extend(next.fleet.reasons(fleet_policy, &sense, &fleet, why));
+            fleet
+        }
+    };
+    let published = publish(policy, &mut next, &views, fleet, observation, &reasons);
     let (binding, headline) = reason::headline(&next, &views, &limit);
     for view in &views {
         if let Some(site) = next.sites.get_mut(&view.site.id) {
@@ -173,10 +188,45 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
         plan: next.plan.clone(),
         decision,
         sites: next.sites.iter().map(|(id, site)| (id.clone(), site.status.clone())).collect(),
-        cloud: next.cloud.status.clone(),
+        cloud: CloudStatus {
+            fleet: policy.fleet.as_ref().map(|_| FleetStatus {
+                wanted: next.plan.fleet.clone(),
+                there: there.ok().cloned(),
+            }),
+            ..next.cloud.status.clone()
+        },
         headline,
         state: next,
     }
+}
+
+/// What the cloud takes: functions, and gateways beside them.
+fn limit(
+    policy: &Policy,
+    next: &mut State,
+    cloud: &Result<CloudSense, String>,
+    there: Option<&FleetLoad>,
+    at: UnixMillis,
+) -> Limit {
+    let limit = next.cloud.limit(policy, cloud, at);
+    let (Some(fleet), Some(there)) = (&policy.fleet, there) else { return limit };
+    if there.gateway_percent == 0 || !limit.requests.is_finite() {
+        return limit;
+    }
+    let (requests, weighted) = spilled(policy, next);
+    let each = if requests > 0.0 && weighted > 0.0 { weighted / requests } else { 1.0 };
+    let requests = FleetState::with_gateways(fleet, there, limit.requests, each);
+    let why = format!(
+        "{requests:.0} requests/s with {} gateways; functions alone {}",
+        there.gateways_healthy, limit.why
+    );
+    Limit { requests, why, ..limit }
+}
+
+/// Requests per second, and weighted ones, of all sites that are in the cloud.
+fn spilled(policy: &Policy, state: &State) -> (f64, f64) {
+    let sites = state.sites.values().map(|site| site.demand.spilled(policy));
+    sites.fold((0.0, 0.0), |sum, site| (sum.0 + site.0, sum.1 + site.1))
 }
 
 /// Which part of the cloud's arrivals each site sent there. Their clients cannot be told apart
@@ -365,6 +415,7 @@ fn publish(
     policy: &Policy,
     next: &mut State,
     views: &[View<'_>],
+    fleet: Fleet,
     observation: &Observation,
     reasons: &[String],
 ) -> bool {
@@ -381,7 +432,7 @@ fn publish(
         sites: sites.collect(),
         tier: next.tier.tier,
         knobs: tier::leases(policy, next.tier.tier, &observation.orders, at),
-        fleet: next.plan.fleet.clone(),
+        fleet,
         reasons: reasons.to_vec(),
     };
     let issued = next.plan.issued_at;

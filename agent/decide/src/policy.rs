@@ -6,6 +6,8 @@ use spillway_model::config::ServiceInstance;
 use spillway_model::plan::{SpillMode, Tier};
 use spillway_model::{Config, KnobId, Plan, RouteId, Salt, SiteId};
 
+use crate::fleet::FleetPolicy;
+
 /// What the decision goes by. Immutable; made once from the configuration.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -28,6 +30,8 @@ pub struct Policy {
     /// Whether the cloud's side reports its load. Where nothing does, its part of the demand is
     /// inferred from the ranks, and its limits are unknown.
     pub(crate) cloud_reports: bool,
+    /// The cloud's gateways, if there may be any.
+    pub(crate) fleet: Option<FleetPolicy>,
 }
 
 #[derive(Debug, Clone)]
@@ -134,6 +138,9 @@ impl Policy {
                 })
                 .collect(),
             cloud_reports: config.cloud.local.is_some(),
+            fleet: config.cloud.aws.as_ref().and_then(|aws| aws.gateways.as_ref()).map(
+                |gateways| FleetPolicy::new(gateways, agent.compute_target.get(), agent.tick_ms),
+            ),
         }
     }
 

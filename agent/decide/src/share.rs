@@ -7,6 +7,7 @@ use spillway_model::UnixMillis;
 use crate::demand::{Expected, REDIRECT_BYTES};
 use crate::observe::SiteSense;
 use crate::policy::{Policy, SitePolicy};
+use crate::window::{Span, Window};
 
 /// Shares are multiples of this.
 const STEP: f64 = 1.0 / 1024.0;
@@ -129,6 +130,7 @@ pub(crate) struct ShareState {
     congested: u32,
     /// Ticks in a row in which answers were slow, likewise.
     slow: u32,
+    /// What a lower share must not have fallen below in the last dwell.
     window: Window,
 }
 
@@ -262,7 +264,7 @@ impl ShareState {
     ) -> Move {
         let Allowed { most, whole } = allowed;
         if whole {
-            self.window.push(policy, at, need.calm);
+            self.window.push(dwell(policy), at, need.calm);
         }
         let down = policy.share_step_down * policy.tick_secs;
         let wanted = quantised(need.share().min(most));
@@ -286,7 +288,7 @@ impl ShareState {
             // What was just raised has not been too much for long, whatever the need was before.
             return Move::Dwells(share);
         } else if whole {
-            match self.window.max_over(policy, at) {
+            match self.window.max_over(dwell(policy), at) {
                 Some(calm) => calm,
                 None => return if share > 0.0 { Move::Dwells(share) } else { Move::Kept(share) },
             }
@@ -311,7 +313,7 @@ impl ShareState {
 
     /// Whether the last raise is less than a dwell ago. A clock set back ends the wait, not starts it.
     fn dwells(&self, policy: &Policy, at: UnixMillis) -> bool {
-        self.raised_at <= at && at.millis_since(self.raised_at) < dwell_millis(policy)
+        self.raised_at <= at && at.millis_since(self.raised_at) < dwell(policy).millis
     }
 
     /// After a restart: the timers start again.
@@ -385,43 +387,6 @@ fn quantised(share: f64) -> f64 {
     ((share / STEP).ceil() * STEP).clamp(0.0, 1.0)
 }
 
-fn dwell_millis(policy: &Policy) -> u64 {
-    policy.share_dwell_secs.saturating_mul(1000)
-}
-
-/// The largest need of the last dwell, in at most some sixty buckets.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Window {
-    /// Start of each bucket and its maximum, oldest first.
-    buckets: Vec<(UnixMillis, f64)>,
-}
-
-impl Window {
-    fn push(&mut self, policy: &Policy, at: UnixMillis, need: f64) {
-        let (span, width) = Self::shape(policy);
-        // One bucket that began before the span is kept: its data reaches into it.
-        self.buckets.retain(|(start, _)| *start <= at && at.millis_since(*start) <= span + width);
-        match self.buckets.last_mut() {
-            // Ticks are not exact to the millisecond: half a tick early is the next bucket.
-            Some((start, max)) if at.millis_since(*start) + policy.tick_ms / 2 < width => {
-                *max = max.max(need);
-            }
-            _ => self.buckets.push((at, need)),
-        }
-    }
-
-    /// The maximum, if there has been data for the whole dwell, give or take gaps of half.
-    fn max_over(&self, policy: &Policy, at: UnixMillis) -> Option<f64> {
-        let (span, width) = Self::shape(policy);
-        let (first, _) = self.buckets.first()?;
-        let covered = at.millis_since(*first) + policy.tick_ms / 2 >= span;
-        let dense = self.buckets.len() as u64 * width * 2 >= span;
-        (covered && dense).then(|| self.buckets.iter().map(|(_, max)| *max).fold(0.0, f64::max))
-    }
-
-    /// Milliseconds of the dwell, and of one bucket.
-    fn shape(policy: &Policy) -> (u64, u64) {
-        let span = dwell_millis(policy);
-        (span, policy.tick_ms.max(span / 60))
-    }
+fn dwell(policy: &Policy) -> Span {
+    Span::secs(policy.share_dwell_secs, policy.tick_ms)
 }

@@ -8,6 +8,7 @@ use spillway_model::{Plan, RouteId, SiteId};
 
 use crate::cloud::CloudState;
 use crate::demand::{Demand, LearnedBytes};
+use crate::fleet::FleetState;
 use crate::observe::Readings;
 use crate::policy::Policy;
 use crate::service::ServiceState;
@@ -25,6 +26,8 @@ pub struct State {
     pub(crate) sites: BTreeMap<SiteId, SiteState>,
     pub(crate) cloud: CloudState,
     pub(crate) tier: TierState,
+    #[serde(default)]
+    pub(crate) fleet: FleetState,
     pub(crate) plan: Plan,
 }
 
@@ -54,6 +57,7 @@ impl State {
                 .collect(),
             cloud: CloudState::default(),
             tier: TierState::default(),
+            fleet: FleetState::default(),
             plan: policy.initial_plan(),
         }
     }
@@ -69,6 +73,7 @@ impl State {
         self.tier = TierState::resumed(self.plan.tier);
         self.readings = Readings::default();
         self.cloud.forget_present();
+        self.fleet.forget_present();
         for site in self.sites.values_mut() {
             site.demand.forget_present();
             site.share.forget_present();

@@ -21,8 +21,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{KnobId, SiteId};
-use crate::load::Part;
-use crate::plan::{Plan, SpillMode, Tier};
+use crate::load::{FleetLoad, Part};
+use crate::plan::{Fleet, Plan, SpillMode, Tier};
 use crate::prefix::ClientPrefix;
 use crate::rank::Share;
 use crate::time::UnixMillis;
@@ -95,6 +95,18 @@ pub struct CloudStatus {
     pub environments_max: u64,
     /// Requests per second refused for want of an environment.
     pub throttled_per_sec: f64,
+    /// What runs there beside functions, where anything may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetStatus>,
+}
+
+/// What the cloud is to have at hand, and what it has.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FleetStatus {
+    /// By the plan.
+    pub wanted: Fleet,
+    /// As heard; `None` when that was too long ago.
+    pub there: Option<FleetLoad>,
 }
 
 /// One process the agent reads.

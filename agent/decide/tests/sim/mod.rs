@@ -16,13 +16,19 @@
     reason = "counts and sizes of a simulation, and tests may fail here"
 )]
 
+pub(crate) mod aws;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use spillway_decide::{Observation, Orders, Outcome, Policy, State, decide};
 use spillway_model::load::{FunctionsLoad, Part, RouteLoad, UplinkLoad, UpstreamLoad};
 use spillway_model::rank::rank;
-use spillway_model::{ClientPrefix, Config, Load, Plan, RouteId, SiteId, UnixMillis, histogram};
+use spillway_model::{
+    ClientPrefix, Config, Fleet, Load, Plan, RouteId, SiteId, UnixMillis, histogram,
+};
+
+use self::aws::Aws;
 
 const EXAMPLE: &str = include_str!("../../../../examples/spillway.toml");
 const STEPS: u64 = 10;
@@ -42,7 +48,10 @@ const MIX: [(&str, f64, f64); 7] = [
 
 /// The example's configuration with some of its text replaced.
 pub(crate) fn config(edits: &[(&str, &str)]) -> Config {
-    let mut text = EXAMPLE.to_owned();
+    edited(EXAMPLE.to_owned(), edits)
+}
+
+fn edited(mut text: String, edits: &[(&str, &str)]) -> Config {
     for (from, to) in edits {
         assert!(text.contains(from), "{from} is not in the example");
         text = text.replace(from, to);
@@ -157,6 +166,7 @@ pub(crate) struct Tick {
     pub(crate) headline: String,
     pub(crate) reasons: Vec<String>,
     pub(crate) binding: String,
+    pub(crate) fleet: Fleet,
 }
 
 pub(crate) struct World {
@@ -170,6 +180,8 @@ pub(crate) struct World {
     pub(crate) observations: Vec<Observation>,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) home: Home,
+    /// The cloud's gateways, where there may be any.
+    pub(crate) aws: Option<Aws>,
     hanging: u64,
     /// Whether gateways take the service for one that answers.
     believed: bool,
@@ -208,7 +220,7 @@ impl World {
         let load = |part, name: &str, noise: &mut Noise| Load {
             part,
             name: name.to_owned(),
-            site: (part != Part::Cloud).then(site),
+            site: (!matches!(part, Part::Cloud | Part::Aws)).then(site),
             boot: (noise.uniform() * 1e9) as u64,
             at: UnixMillis(EPOCH_MS),
             generation: 0,
@@ -237,6 +249,11 @@ impl World {
             observations: Vec::new(),
             outcome: None,
             home: Home::Serves,
+            aws: Aws::of(
+                config,
+                MIX.map(|(name, ..)| name),
+                load(Part::Aws, "aws", &mut Noise::new(seed)),
+            ),
             hanging: 0,
             believed: true,
             cap: config.sites[0].uplink.bits_per_sec as f64,
@@ -305,6 +322,7 @@ impl World {
             headline: outcome.headline.clone(),
             reasons: outcome.decision.reasons.clone(),
             binding: outcome.decision.binding.clone(),
+            fleet: outcome.plan.fleet.clone(),
         };
         self.ticks.push(last);
         self.outcome = Some(outcome);
@@ -315,6 +333,7 @@ impl World {
         let now = self.now();
         let mut loads = vec![self.balancer.clone(), self.cloud.clone()];
         loads.extend(self.gateways.iter().cloned());
+        loads.extend(self.aws.as_ref().map(|aws| aws.load(now)));
         for load in &mut loads {
             load.at = now;
             load.generation = self.acts_on.generation;
@@ -371,6 +390,9 @@ impl World {
         }
         let latency_us = 15_000 + (self.queue / (self.cap / 8.0) * 1e6) as u64;
         self.serve_or_not();
+        if let Some(aws) = &mut self.aws {
+            aws.advance(self.step, &self.acts_on.fleet);
+        }
         let capacity = self.start_environments();
         let mut in_cloud = 0.0;
         let mut bytes = 0.0;
@@ -418,6 +440,10 @@ impl World {
             }
             let counts = self.cloud.routes.entry(RouteId::new(name).unwrap()).or_default();
             counts.arrivals += 1;
+            if self.aws.as_mut().is_some_and(|aws| aws.takes(place)) {
+                serve(counts, size, 20_000);
+                continue;
+            }
             let functions = self.cloud.functions.as_mut().unwrap();
             if in_cloud + 1.0 > capacity {
                 functions.throttled += 1;
