@@ -10,6 +10,7 @@
 //! loop goes on; the start is strict about the keys and about being the only agent, and nothing else.
 
 mod agent;
+mod alarms;
 mod api;
 mod journal;
 mod kept;

@@ -1,13 +1,17 @@
-//! Operators' orders: each is a lease, kept in the journal so that it survives a restart.
+//! Orders, the operators' and those of alarms: each is a lease, kept in the journal so that it
+//! survives a restart.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use spillway_decide::Orders;
 use spillway_model::api::{
-    BY_CHARS_MAX, KnobOrder, KnobStatus, OrderStatus, TierOrder, unprintable,
+    AlarmChange, AlarmState, BY_CHARS_MAX, KnobOrder, KnobStatus, OrderStatus, TierOrder,
+    unprintable,
 };
 use spillway_model::{KnobId, UnixMillis};
+
+use crate::alarms::{self, Alarms, NotTaken};
 
 /// Longest an order may hold, in seconds.
 pub(crate) const FOR_SECS_MAX: u64 = 86_400;
@@ -17,6 +21,7 @@ pub(crate) const FOR_SECS_MAX: u64 = 86_400;
 pub(crate) enum Order {
     Tier(Option<TierOrder>),
     Knob(KnobId, Option<KnobOrder>),
+    Alarm(AlarmChange),
 }
 
 impl Order {
@@ -25,14 +30,33 @@ impl Order {
         match self {
             Self::Tier(_) => "tier".to_owned(),
             Self::Knob(id, _) => format!("knob {id}"),
+            Self::Alarm(change) => format!("alarm {}", change.alarm),
         }
     }
 
-    /// How long it holds and who gave it; `None` when it clears.
-    pub(crate) fn terms(&self) -> Option<(u64, &str)> {
+    /// How long an operator's order holds and who gave it; `None` when it clears.
+    fn terms(&self) -> Option<(u64, &str)> {
         match self {
             Self::Tier(order) => order.as_ref().map(|o| (o.for_secs, o.by.as_str())),
             Self::Knob(_, order) => order.as_ref().map(|o| (o.for_secs, o.by.as_str())),
+            Self::Alarm(_) => None,
+        }
+    }
+
+    /// Who gives it, for the audit.
+    pub(crate) fn who(&self) -> Cow<'_, str> {
+        match self {
+            Self::Alarm(change) => Cow::Owned(alarms::by(change)),
+            _ => Cow::Borrowed(self.terms().map_or("the operator", |(_, by)| by)),
+        }
+    }
+
+    /// Until when the journal keeps it, given at `now`; `None` when it clears. The end of an alarm is
+    /// kept like its beginning, which may come later.
+    pub(crate) fn kept_until(&self, now: UnixMillis) -> Option<UnixMillis> {
+        match self {
+            Self::Alarm(change) => Some(alarms::forgotten_at(change)),
+            _ => self.terms().map(|(for_secs, _)| now.plus_secs(for_secs)),
         }
     }
 
@@ -41,6 +65,7 @@ impl Order {
         match self {
             Self::Tier(order) => order.as_ref().map(serde_json::to_string).transpose(),
             Self::Knob(_, order) => order.as_ref().map(serde_json::to_string).transpose(),
+            Self::Alarm(change) => serde_json::to_string(change).map(Some),
         }
     }
 
@@ -53,11 +78,18 @@ impl Order {
             Self::Knob(id, Some(order)) => {
                 format!("{} for {} s", knob_what(id, order), order.for_secs)
             }
+            Self::Alarm(change) if change.state == AlarmState::Alarm => {
+                format!("{} for {} s", tier_what(&alarms::order(change)), change.lease_secs)
+            }
+            Self::Alarm(_) => "the alarm is over".to_owned(),
         }
     }
 
     /// Whether it may be given; the answer says what to write instead.
     pub(crate) fn check(&self) -> Result<(), String> {
+        if let Self::Alarm(change) = self {
+            return alarms::check(change);
+        }
         let Some((for_secs, by)) = self.terms() else { return Ok(()) };
         if !(1..=FOR_SECS_MAX).contains(&for_secs) {
             return Err(format!(
@@ -98,21 +130,27 @@ fn knob_status(id: &KnobId, order: &KnobOrder, until: UnixMillis) -> OrderStatus
     OrderStatus { subject: format!("knob {id}"), what, by, until }
 }
 
-/// Orders as people are told of them, the tier's first.
+fn alarm_status(alarm: &str, order: &TierOrder, until: UnixMillis) -> OrderStatus {
+    OrderStatus { subject: format!("alarm {alarm}"), ..tier_status(order, until) }
+}
+
+/// Orders as people are told of them: on the tier the operator's, then those of alarms, then on knobs.
 pub(crate) fn told(orders: &Orders) -> Vec<OrderStatus> {
     let tier = orders.tier.iter().map(|(order, until)| tier_status(order, *until));
+    let alarms =
+        orders.alarms.iter().map(|(name, (order, until))| alarm_status(name, order, *until));
     let knobs = orders.knobs.iter().map(|(id, (order, until))| knob_status(id, order, *until));
-    tier.chain(knobs).collect()
+    tier.chain(alarms).chain(knobs).collect()
 }
 
 /// Adds to a knob the order that turned it on or holds it off, with the order's end instead of that
 /// of the plan's lease.
-pub(crate) fn tell_knob(status: &mut KnobStatus, orders: &Orders) {
+pub(crate) fn tell_knob(status: &mut KnobStatus, orders: &Orders, now: UnixMillis) {
     if let Some((order, until)) = orders.knobs.get(&status.id) {
         status.until = Some(*until);
         status.by = Some(order.by.clone());
         status.order = Some(knob_status(&status.id, order, *until));
-    } else if let Some((order, until)) = &orders.tier
+    } else if let Some((order, until)) = orders.floor_until(now)
         && status.on
         && status.tier <= order.tier
     {
@@ -138,16 +176,18 @@ pub(crate) struct OrderBook {
 
 #[derive(Debug, Default)]
 struct Book {
+    /// In force; those of alarms follow from `alarms`.
     orders: Orders,
+    alarms: Alarms,
     version: u64,
 }
 
 impl OrderBook {
     /// The orders that the journal kept. One that cannot be read is left out, and said.
-    pub(crate) fn restore(rows: Vec<(String, UnixMillis, String)>) -> Self {
-        let mut orders = Orders::default();
+    pub(crate) fn restore(rows: Vec<(String, UnixMillis, String)>, now: UnixMillis) -> Self {
+        let mut book = Book::default();
         for (subject, until, body) in rows {
-            if let Err(reason) = restore_one(&mut orders, &subject, until, &body) {
+            if let Err(reason) = book.restore_one(&subject, until, &body, now) {
                 tracing::warn!(
                     subject,
                     reason,
@@ -155,7 +195,15 @@ impl OrderBook {
                 );
             }
         }
-        Self { inner: Mutex::new(Book { orders, version: 0 }) }
+        Self { inner: Mutex::new(book) }
+    }
+
+    /// Whether an order says something new at `now`. An operator's always does.
+    pub(crate) fn is_news(&self, order: &Order, now: UnixMillis) -> Result<bool, NotTaken> {
+        match order {
+            Order::Alarm(change) => self.lock().alarms.is_news(change, now),
+            Order::Tier(_) | Order::Knob(..) => Ok(true),
+        }
     }
 
     /// Puts an order in force at `now`, or clears what it is about.
@@ -182,6 +230,13 @@ impl OrderBook {
                 };
                 before.map(|(order, until)| knob_status(&id, &order, until))
             }
+            Order::Alarm(change) => {
+                let name = change.alarm.clone();
+                let before = orders.alarms.remove(&name);
+                book.alarms.take(change, now);
+                book.orders.alarms = book.alarms.orders(now);
+                before.map(|(order, until)| alarm_status(&name, &order, until))
+            }
         };
         book.version += 1;
         Given { version: book.version, replaced }
@@ -204,24 +259,36 @@ impl Book {
     fn drop_ended(&mut self, now: UnixMillis) {
         self.orders.tier.take_if(|(_, until)| *until <= now);
         self.orders.knobs.retain(|_, (_, until)| now < *until);
+        self.orders.alarms.retain(|_, (_, until)| now < *until);
+        self.alarms.forget(now);
     }
-}
 
-fn restore_one(
-    orders: &mut Orders,
-    subject: &str,
-    until: UnixMillis,
-    body: &str,
-) -> Result<(), String> {
-    if subject == "tier" {
-        orders.tier = Some((serde_json::from_str(body).map_err(|e| e.to_string())?, until));
-        return Ok(());
+    fn restore_one(
+        &mut self,
+        subject: &str,
+        until: UnixMillis,
+        body: &str,
+        now: UnixMillis,
+    ) -> Result<(), String> {
+        if subject == "tier" {
+            let order = serde_json::from_str(body).map_err(|e| e.to_string())?;
+            self.orders.tier = Some((order, until));
+        } else if let Some(id) = subject.strip_prefix("knob ") {
+            let id = KnobId::new(id).map_err(|e| e.to_string())?;
+            let order = serde_json::from_str(body).map_err(|e| e.to_string())?;
+            self.orders.knobs.insert(id, (order, until));
+        } else if subject.starts_with("alarm ") {
+            let change: AlarmChange = serde_json::from_str(body).map_err(|e| e.to_string())?;
+            alarms::check(&change)?;
+            if self.alarms.is_news(&change, now).map_err(|e| e.to_string())? {
+                self.alarms.take(change, now);
+                self.orders.alarms = self.alarms.orders(now);
+            }
+        } else {
+            return Err("it is about nothing known".to_owned());
+        }
+        Ok(())
     }
-    let id = subject.strip_prefix("knob ").ok_or("it is about nothing known")?;
-    let id = KnobId::new(id).map_err(|e| e.to_string())?;
-    let knobs: &mut BTreeMap<_, _> = &mut orders.knobs;
-    knobs.insert(id, (serde_json::from_str(body).map_err(|e| e.to_string())?, until));
-    Ok(())
 }
 
 #[cfg(test)]
@@ -305,7 +372,7 @@ mod tests {
             replaced: None,
         };
         let told = |mut status: KnobStatus, orders: &Orders| {
-            tell_knob(&mut status, orders);
+            tell_knob(&mut status, orders, UnixMillis(1000));
             (status.until.map(|until| until.0), status.by, status.order.map(|order| order.what))
         };
         let mut orders = Orders::default();
@@ -334,8 +401,61 @@ mod tests {
             ("knob QR".to_owned(), UnixMillis(9000), "{}".to_owned()),
             ("else".to_owned(), UnixMillis(9000), "{}".to_owned()),
         ];
-        let (orders, _) = OrderBook::restore(rows).live(UnixMillis(0));
+        let (orders, _) = OrderBook::restore(rows, UnixMillis(0)).live(UnixMillis(0));
         assert_eq!(orders.tier.unwrap().1, UnixMillis(9000));
         assert!(orders.knobs.is_empty());
+    }
+
+    fn alarm(name: &str, state: AlarmState, at: u64) -> Order {
+        Order::Alarm(AlarmChange {
+            alarm: name.to_owned(),
+            state,
+            changed_at: UnixMillis(at),
+            tier: Tier::Severe,
+            lease_secs: 60,
+            site: None,
+            why: "5 % fail".to_owned(),
+        })
+    }
+
+    #[test]
+    fn an_alarm_orders_beside_the_operator() {
+        let (book, at) = (OrderBook::default(), UnixMillis(1000));
+        book.apply(tier(10, "ann: drill"), at);
+        assert_eq!(book.apply(alarm("failing", AlarmState::Alarm, 500), at).replaced, None);
+        let orders = told(&book.live(at).0);
+        let told: Vec<_> = orders.iter().map(|o| (o.subject.as_str(), o.what.as_str())).collect();
+        let expected =
+            [("tier", "at least tier 2 (visible)"), ("alarm failing", "at least tier 3 (severe)")];
+        assert_eq!(told, expected);
+        assert_eq!((orders[1].by.as_str(), orders[1].until.0), ("alarm failing: 5 % fail", 60_500));
+        // Each clears its own.
+        assert_eq!(book.apply(Order::Tier(None), at).replaced.unwrap().subject, "tier");
+        assert_eq!(book.live(at).0.alarms.len(), 1);
+        let over = book.apply(alarm("failing", AlarmState::Ok, 600), at);
+        assert_eq!(over.replaced.unwrap().subject, "alarm failing");
+        assert!(book.live(at).0.alarms.is_empty());
+        let again = alarm("failing", AlarmState::Alarm, 600);
+        assert_eq!(book.is_news(&again, at), Ok(false));
+        assert_eq!(book.is_news(&Order::Tier(None), at), Ok(true));
+    }
+
+    #[test]
+    fn what_alarms_said_comes_back_from_the_journal() {
+        let (on, over) = (alarm("a", AlarmState::Alarm, 500), alarm("b", AlarmState::Ok, 600));
+        let row = |order: &Order| {
+            let until = order.kept_until(UnixMillis(0)).unwrap();
+            (order.subject(), until, order.body().unwrap().unwrap())
+        };
+        assert_eq!(row(&on).1, UnixMillis(500 + 86_400_000));
+        let now = UnixMillis(1000);
+        let mut rows = vec![row(&on), row(&over)];
+        rows.push(("alarm c".to_owned(), rows[0].1, "{}".to_owned()));
+        let book = OrderBook::restore(rows, now);
+        assert_eq!(book.live(now).0.alarms.keys().collect::<Vec<_>>(), ["a"]);
+        for known in [on, over, alarm("b", AlarmState::Alarm, 550)] {
+            assert_eq!(book.is_news(&known, now), Ok(false), "{known:?}");
+        }
+        assert!(book.live(UnixMillis(60_500)).0.alarms.is_empty(), "the lease goes on as it was");
     }
 }

@@ -72,7 +72,7 @@ impl Start {
         let state = if plan.generation > 0 { resumed(state, &plan) } else { state };
         Ok(Self {
             published: found.decision.filter(|decision| decision.generation == plan.generation),
-            orders: OrderBook::restore(found.orders),
+            orders: OrderBook::restore(found.orders, now),
             journal,
             fault,
             warnings,

@@ -12,7 +12,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{DefaultBodyLimit, Query};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use http::{StatusCode, header};
 use spillway_model::api::ErrorBody;
@@ -21,6 +21,7 @@ use spillway_part::admin::Identity;
 use spillway_part::{Admin, Shutdown, clock};
 
 use crate::agent::Shared;
+use crate::alarms::NotTaken;
 use crate::journal::JournalError;
 use crate::reader::chain;
 
@@ -47,6 +48,7 @@ pub(crate) fn router(shared: &Arc<Shared>, shutdown: &Shutdown) -> Router {
         .route("/v1/knobs", get(read::knobs))
         .route("/v1/tier", put(orders::put_tier).delete(orders::delete_tier))
         .route("/v1/knobs/{id}", put(orders::put_knob).delete(orders::delete_knob))
+        .route("/v1/alarms", post(orders::post_alarm))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api);
     let source = shared.clone();
@@ -82,6 +84,8 @@ enum ApiError {
     NoSuchPath,
     #[error("this path does not take this method")]
     Method,
+    #[error(transparent)]
+    NotTaken(#[from] NotTaken),
     #[error("the body is larger than {BODY_BYTES_MAX} bytes, or came too slowly")]
     Body,
     #[error("the agent is ending")]
@@ -95,12 +99,14 @@ enum ApiError {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::NotTaken(NotTaken::Ahead(_)) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NoSuchKnob { .. } | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Ending | Self::Journal(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Ending | Self::Journal(_) | Self::NotTaken(NotTaken::TooMany) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Json(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

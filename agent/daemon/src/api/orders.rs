@@ -1,4 +1,5 @@
-//! What operators order: to hold a tier, to turn a knob on or keep it off.
+//! What is ordered: by operators to hold a tier, to turn a knob on or keep it off; by alarms to hold a
+//! tier.
 
 use std::time::Duration;
 
@@ -7,8 +8,8 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
-use spillway_model::api::{KnobOrder, KnobStatus, OrderStatus, Status, TierOrder};
-use spillway_model::{KnobId, UnixMillis};
+use spillway_model::api::{AlarmChange, KnobOrder, KnobStatus, OrderStatus, Status, TierOrder};
+use spillway_model::{KnobId, SiteId, UnixMillis};
 use spillway_part::clock;
 
 use super::{Api, ApiError, body, read};
@@ -66,6 +67,23 @@ pub(super) async fn delete_knob(
     knob_status(&api, &id, replaced)
 }
 
+/// Takes a change of an alarm. One that is known already, or about a site that is not here, is answered
+/// like any other: whoever tells of alarms tells every agent, and perhaps more than once.
+pub(super) async fn post_alarm(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<Json<Status>, ApiError> {
+    authorize(&api, &headers)?;
+    let change: AlarmChange = read_order(sent).await?;
+    let here = |site: &SiteId| api.shared.config.sites.iter().any(|known| known.id == *site);
+    let replaced = match &change.site {
+        Some(site) if !here(site) => None,
+        _ => give(&api, Order::Alarm(change)).await?,
+    };
+    Ok(Json(Status { replaced, ..read::status_now(&api) }))
+}
+
 fn authorize(api: &Api, headers: &HeaderMap) -> Result<(), ApiError> {
     const SCHEME: &[u8] = b"Bearer ";
     let offered = headers.get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes);
@@ -106,12 +124,12 @@ fn knob_status(
     let (plan, now) = (api.shared.view.load().plan.clone(), clock::now());
     let status = api.shared.registry.status_of(id, &plan, now);
     let mut status = status.ok_or(ApiError::NoSuchPath)?;
-    tell_knob(&mut status, &api.shared.orders.live(now).0);
+    tell_knob(&mut status, &api.shared.orders.live(now).0, now);
     Ok(Json(KnobStatus { replaced, ..status }))
 }
 
-/// Keeps an order, puts it in force, and waits until it has taken effect. Returns the order that it
-/// replaced or cleared.
+/// Keeps an order, puts it in force, and waits until it has taken effect, unless it says nothing new.
+/// Returns the order that it replaced or cleared.
 async fn give(api: &Api, order: Order) -> Result<Option<OrderStatus>, ApiError> {
     order.check().map_err(ApiError::BadRequest)?;
     let body = order.body()?;
@@ -120,13 +138,17 @@ async fn give(api: &Api, order: Order) -> Result<Option<OrderStatus>, ApiError> 
     let giving = tokio::spawn(async move {
         let turn = shared.order_turn.lock().await;
         let now = clock::now();
+        if !shared.orders.is_news(&order, now)? {
+            return Ok(None);
+        }
         keep(&shared, &order, body.as_deref(), now).await;
         let given = shared.orders.apply(order, now);
         drop(turn);
         shared.wake.notify_one();
-        given
+        Ok::<_, ApiError>(Some(given))
     });
-    let Ok(Given { version, replaced }) = giving.await else { return Err(ApiError::Ending) };
+    let given = giving.await.map_err(|_| ApiError::Ending)??;
+    let Some(Given { version, replaced }) = given else { return Ok(None) };
     let ticks = Duration::from_millis(api.shared.config.agent.tick_ms) * TICKS_MAX;
     let mut applied = api.shared.applied.subscribe();
     let effect = applied.wait_for(|applied| *applied >= version);
@@ -138,14 +160,10 @@ async fn give(api: &Api, order: Order) -> Result<Option<OrderStatus>, ApiError> 
 /// Writes an order to the journal. In an emergency an order counts for more than its journal entry,
 /// so one that cannot be kept is obeyed all the same, and the log is its audit.
 async fn keep(shared: &Shared, order: &Order, body: Option<&str>, now: UnixMillis) {
-    let what = order.what();
-    let terms = order.terms();
-    let who = terms.map_or("the operator", |(_, by)| by);
-    tracing::info!(who, what, "an operator's order");
-    let until = terms.map(|(for_secs, _)| now.plus_secs(for_secs));
-    let kept = until.zip(body);
-    let subject = order.subject();
-    let written = shared.journal.order(&subject, kept, Audit { at: now, who, what: &what });
+    let (who, what, subject) = (order.who(), order.what(), order.subject());
+    tracing::info!(%who, what, "an order");
+    let kept = order.kept_until(now).zip(body);
+    let written = shared.journal.order(&subject, kept, Audit { at: now, who: &who, what: &what });
     let reason = match tokio::time::timeout(JOURNAL_TIMEOUT, written).await {
         Ok(Ok(())) => return,
         Ok(Err(e)) => chain(&e),

@@ -62,7 +62,7 @@ pub(super) fn knobs_now(shared: &Shared, now: UnixMillis) -> Vec<KnobStatus> {
     let plan = shared.view.load().plan.clone();
     let mut knobs = shared.registry.status(&plan, now);
     let (orders, _) = shared.orders.live(now);
-    knobs.iter_mut().for_each(|knob| orders::tell_knob(knob, &orders));
+    knobs.iter_mut().for_each(|knob| orders::tell_knob(knob, &orders, now));
     knobs
 }
 

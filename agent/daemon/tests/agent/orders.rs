@@ -1,7 +1,8 @@
-//! Operators' orders: who may give them, what they may say, and how long they hold.
+//! Orders, the operators' and those of alarms: who may give them, what they may say, and how long they
+//! hold.
 
-use spillway_model::api::{KnobStatus, Status};
-use spillway_model::{KnobId, Tier, UnixMillis};
+use spillway_model::api::{AlarmChange, AlarmState, Explain, KnobStatus, Status};
+use spillway_model::{KnobId, SiteId, Tier, UnixMillis};
 use spillway_part::clock;
 
 use crate::site::{Running, Site, error_of};
@@ -25,6 +26,7 @@ async fn orders_need_the_token() {
             ("DELETE", "/v1/tier"),
             ("PUT", "/v1/knobs/qr-text"),
             ("DELETE", "/v1/knobs/nothing"),
+            ("POST", "/v1/alarms"),
         ] {
             let answer = running.send(method, path, TIER_2).await;
             assert_eq!(answer.status, 401, "{method} {path}");
@@ -166,4 +168,134 @@ async fn orders_end_by_themselves() {
     assert!(agent.plans().load().knob_on(&knob, later(1)));
     agent.tick(later(601)).await;
     assert!(!agent.plans().load().knobs.contains_key(&knob));
+}
+
+fn change(alarm: &str, state: AlarmState, changed_at: UnixMillis) -> AlarmChange {
+    AlarmChange {
+        alarm: alarm.to_owned(),
+        state,
+        changed_at,
+        tier: Tier::Visible,
+        lease_secs: 600,
+        site: None,
+        why: "5 % fail".to_owned(),
+    }
+}
+
+async fn tell(running: &Running, change: &AlarmChange) -> Status {
+    let answer = running.send("POST", "/v1/alarms", &serde_json::to_string(change).unwrap()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    serde_json::from_slice(&answer.body).unwrap()
+}
+
+fn ordered(status: &Status) -> Vec<(&str, &str)> {
+    status.orders.iter().map(|order| (order.subject.as_str(), order.by.as_str())).collect()
+}
+
+#[tokio::test]
+async fn an_alarm_raises_the_tier_until_it_is_over() {
+    let site = Site::new(1000).await;
+    let running = Running::start(&site).await;
+    let began = clock::now();
+    let on = change("shop-failing", AlarmState::Alarm, began);
+    let status = tell(&running, &on).await;
+    assert_eq!((status.tier, status.replaced), (Tier::Visible, None));
+    let of_alarm = ("alarm shop-failing", "alarm shop-failing: 5 % fail");
+    assert_eq!(status.orders.len(), 1);
+    let order = &status.orders[0];
+    assert_eq!((order.subject.as_str(), order.by.as_str()), of_alarm);
+    assert_eq!(
+        (order.what.as_str(), order.until),
+        ("at least tier 2 (visible)", began.plus_secs(600))
+    );
+    let explain: Explain = running.json("/v1/explain").await;
+    assert_eq!(explain.orders, status.orders);
+    let reasons = explain.decision.unwrap().reasons.join("\n");
+    assert!(reasons.contains("by order of alarm shop-failing: 5 % fail"), "{reasons}");
+    let knobs: Vec<KnobStatus> = running.json("/v1/knobs").await;
+    assert_eq!((knobs[0].on, knobs[0].until), (true, Some(began.plus_secs(600))));
+
+    // The operator's order is one beside it: clearing that leaves the alarm's.
+    running.send("PUT", "/v1/tier", r#"{"tier":1,"for_secs":60,"by":"ann: drill"}"#).await;
+    let status: Status = running.json("/v1/status").await;
+    assert_eq!(ordered(&status), [("tier", "ann: drill"), of_alarm]);
+    assert_eq!(status.tier, Tier::Visible);
+    let cleared = running.send("DELETE", "/v1/tier", "").await;
+    let cleared: Status = serde_json::from_slice(&cleared.body).unwrap();
+    assert_eq!(ordered(&cleared), [of_alarm]);
+
+    // It comes again, and late, by other ways; nobody knows what it is; another site has one.
+    let unknown = change("shop-failing", AlarmState::InsufficientData, began.plus_millis(5));
+    let earlier = change("shop-failing", AlarmState::Ok, UnixMillis(began.0 - 1000));
+    let elsewhere = SiteId::new("elsewhere").unwrap();
+    let elsewhere =
+        AlarmChange { site: Some(elsewhere), ..change("far", AlarmState::Alarm, began) };
+    for passed_over in [on.clone(), unknown, earlier, elsewhere] {
+        assert_eq!(ordered(&tell(&running, &passed_over).await), [of_alarm], "{passed_over:?}");
+    }
+    let here = Some(SiteId::new("east").unwrap());
+    let near = AlarmChange { site: here, ..change("near", AlarmState::Alarm, began) };
+    assert_eq!(tell(&running, &near).await.orders.len(), 2);
+
+    let over = change("shop-failing", AlarmState::Ok, began.plus_millis(10));
+    let status = tell(&running, &over).await;
+    assert_eq!(status.replaced.unwrap().subject, "alarm shop-failing");
+    assert_eq!(status.orders.len(), 1);
+    assert_eq!(tell(&running, &on).await.orders.len(), 1, "it is over");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_alarms_order_survives_a_restart_and_is_audited() {
+    let site = Site::new(1000).await;
+    let running = Running::start(&site).await;
+    let began = clock::now();
+    let on = change("shop-failing", AlarmState::Alarm, began);
+    tell(&running, &on).await;
+    tell(&running, &on).await;
+    let over = change("shop-slow", AlarmState::Ok, began);
+    tell(&running, &over).await;
+    running.stop().await;
+
+    let running = Running::start(&site).await;
+    let late = change("shop-slow", AlarmState::Alarm, UnixMillis(began.0 - 5));
+    let status = tell(&running, &late).await;
+    assert_eq!(ordered(&status), [("alarm shop-failing", "alarm shop-failing: 5 % fail")]);
+    assert_eq!((status.orders[0].until, status.tier), (began.plus_secs(600), Tier::Visible));
+    running.stop().await;
+
+    let mut journal = site.journal_rows().connect().await;
+    let audit: Vec<(String, String)> = sqlx::query_as("SELECT who, what FROM audit ORDER BY id")
+        .fetch_all(&mut journal)
+        .await
+        .unwrap();
+    let expected = [
+        ("alarm shop-failing: 5 % fail", "at least tier 2 (visible) for 600 s"),
+        ("alarm shop-slow: 5 % fail", "the alarm is over"),
+    ];
+    assert_eq!(audit, expected.map(|(who, what)| (who.to_owned(), what.to_owned())));
+}
+
+#[tokio::test]
+async fn a_change_that_makes_no_sense_is_refused() {
+    let site = Site::new(1000).await;
+    let running = Running::start(&site).await;
+    let now = clock::now();
+    let good = change("a", AlarmState::Alarm, now);
+    let mut more = serde_json::to_value(&good).unwrap();
+    more["more"] = 1.into();
+    let ahead = change("a", AlarmState::Alarm, now.plus_secs(400));
+    for (body, expected) in [
+        (serde_json::to_value(AlarmChange { tier: Tier::Normal, ..good.clone() }), "`tier` is 0"),
+        (serde_json::to_value(AlarmChange { lease_secs: 0, ..good }), "`lease_secs` is 0"),
+        (serde_json::to_value(ahead), "s ahead of the agent's clock"),
+        (Ok(more), "unknown field `more`"),
+    ] {
+        let body = body.unwrap().to_string();
+        let answer = running.send("POST", "/v1/alarms", &body).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert!(error_of(&answer).contains(expected), "{body}: {}", error_of(&answer));
+    }
+    assert!(running.json::<Status>("/v1/status").await.orders.is_empty());
+    running.stop().await;
 }
