@@ -13,7 +13,7 @@ use spillway_model::api::{CloudStatus, Decision, PartStatus, SiteStatus};
 use spillway_model::{Config, Plan, SignedPlan, SiteId, UnixMillis};
 use spillway_part::follow::Publisher;
 use spillway_part::serve::{Limits, http};
-use spillway_part::{Plans, Shutdown, clock};
+use spillway_part::{Plans, Shutdown, clock, manager};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
@@ -27,6 +27,8 @@ use crate::{AgentError, api};
 
 /// Ticks between two steps of pruning.
 const PRUNE_EVERY: u64 = 60;
+/// So many rounds late, the loop is taken for dead.
+const LATE_ROUNDS_MAX: u32 = 10;
 /// A generation beyond this cannot have been reached by counting: whoever reports it is broken.
 const GENERATION_MAX: u64 = 1 << 53;
 
@@ -41,7 +43,7 @@ pub(crate) struct View {
     pub(crate) published: Option<Decision>,
     /// The decision of the last tick; `None` before the first.
     pub(crate) decision: Option<Decision>,
-    /// What is not as it should be with the agent itself.
+    /// What is not as it should be with the agent itself, or as a part told.
     pub(crate) warnings: Vec<String>,
     /// Whether the journal could be written.
     pub(crate) journalled: bool,
@@ -68,6 +70,15 @@ pub(crate) struct Shared {
     pub(crate) wake: Notify,
     /// Version of the order book that the view reflects.
     pub(crate) applied: watch::Sender<u64>,
+}
+
+impl Shared {
+    /// How it is, in a line for the service manager; nothing when rounds do not come any more.
+    fn how(&self, period: Duration) -> Option<String> {
+        let view = self.view.load();
+        let age = Duration::from_millis(clock::now().0.saturating_sub(view.at.0));
+        (age <= period * LATE_ROUNDS_MAX).then(|| view.headline.clone())
+    }
 }
 
 /// The agent: all that one process of it holds.
@@ -161,13 +172,13 @@ impl Agent {
         let reading = self.reader.read().await;
         let (orders, version) = self.shared.orders.live(now);
         self.fence(&reading);
-        let Reading { loads, missing, interface_bytes, parts } = reading;
+        let Reading { loads, missing, interface_bytes, parts, warnings } = reading;
         let observation = Observation { at: now, loads, missing, interface_bytes, orders };
         let outcome = decide(&self.shared.policy, &self.state, &observation);
         match self.sign(&outcome) {
             Ok(signed) => {
                 self.keep(&observation, &outcome, signed.as_ref()).await;
-                self.show(now, outcome, signed, parts);
+                self.show(now, outcome, signed, parts, warnings);
                 self.shared.applied.send_replace(version);
             }
             // The state stays what it was, so the next tick tries the same again.
@@ -252,6 +263,7 @@ impl Agent {
         outcome: Outcome,
         signed: Option<(SignedPlan, Bytes)>,
         parts: Vec<PartStatus>,
+        of_parts: Vec<String>,
     ) {
         let before = self.shared.view.load_full();
         let published = signed.is_some();
@@ -269,7 +281,7 @@ impl Agent {
             signed,
             published: published_by,
             decision: Some(decision),
-            warnings: self.warnings(),
+            warnings: self.warnings().into_iter().chain(of_parts).collect(),
             journalled: self.write_fault.is_none(),
             headline: outcome.headline,
             sites: outcome.sites,
@@ -351,6 +363,8 @@ pub async fn serve(mut agent: Agent, listener: TcpListener, shutdown: Shutdown) 
     let app = api::router(&shared, &shutdown);
     let http = tokio::spawn(http(listener, app, Limits::default(), shutdown.clone()));
     let period = tick(&shared.config);
+    let told = shared.clone();
+    tokio::spawn(manager::tend(move || told.how(period), shutdown.clone()));
     // A late tick moves all later ones: two in a row would measure rates over next to nothing.
     let mut interval = tokio::time::interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -11,6 +11,9 @@ use spillway_model::load::{Load, Part};
 use spillway_model::{Config, SiteId};
 use spillway_part::client::Client;
 
+/// Warnings of a part that are passed on.
+const WARNINGS_MAX: usize = 20;
+
 /// What one round of reading found.
 #[derive(Debug)]
 pub(crate) struct Reading {
@@ -22,6 +25,8 @@ pub(crate) struct Reading {
     pub(crate) interface_bytes: BTreeMap<SiteId, u64>,
     /// Every part, answering or not.
     pub(crate) parts: Vec<PartStatus>,
+    /// What a part says is not as it should be.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Reads the parts.
@@ -73,11 +78,16 @@ impl Reader {
             missing: BTreeMap::new(),
             interface_bytes: BTreeMap::new(),
             parts: Vec::with_capacity(answers.len()),
+            warnings: Vec::new(),
         };
         for (target, answer) in self.targets.iter().zip(answers) {
             let (generation, error) = match answer {
                 Ok(load) => {
                     let generation = load.generation;
+                    let told = load.fleet.iter().flat_map(|fleet| &fleet.warnings);
+                    let told =
+                        told.take(WARNINGS_MAX).map(|text| format!("{}: {text}", target.name));
+                    reading.warnings.extend(told);
                     reading.loads.push(load);
                     (Some(generation), None)
                 }
@@ -144,6 +154,9 @@ fn targets(config: &Config) -> Vec<Target> {
     }
     if let Some(local) = &config.cloud.local {
         targets.push(target(Part::Cloud, "cloud", local.admin));
+    }
+    if let Some(aws) = &config.cloud.aws {
+        targets.push(target(Part::Aws, "aws", aws.admin));
     }
     targets
 }

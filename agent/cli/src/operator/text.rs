@@ -5,7 +5,7 @@
 mod tests;
 
 use spillway_model::api::{
-    ClientExplain, Decision, Explain, KnobStatus, OrderStatus, SiteStatus, Status,
+    ClientExplain, Decision, Explain, FleetStatus, KnobStatus, OrderStatus, SiteStatus, Status,
 };
 use spillway_model::plan::{SitePlan, SpillMode};
 use spillway_model::{Plan, Share, UnixMillis};
@@ -40,13 +40,37 @@ pub(super) fn status(status: &Status, now: UnixMillis, width: Option<u16>) -> St
     }
     blocks.push(table_within(&head, sites, width));
     let cloud = &status.cloud;
-    blocks.push(format!(
+    let functions = format!(
         "cloud: {:.0} requests/s, {} of {} environments, {:.1} requests/s refused",
         cloud.requests_per_sec, cloud.environments, cloud.environments_max, cloud.throttled_per_sec
-    ));
+    );
+    let lines = [functions].into_iter().chain(cloud.fleet.as_ref().map(gateways));
+    blocks.push(lines.collect::<Vec<_>>().join("\n"));
     blocks.push(orders(&status.orders, now, width));
     blocks.push(table_within(&["part", "kind", "generation", "state"], parts, width));
     blocks.join("\n\n")
+}
+
+/// Gateways in the cloud: what is wanted, and what there is.
+fn gateways(fleet: &FleetStatus) -> String {
+    let (wanted, percent) = (fleet.wanted.gateways, fleet.wanted.gateway_percent);
+    let Some(there) = &fleet.there else {
+        return format!(
+            "cloud gateways: {wanted} wanted, for {percent} % of its requests; what there is has not been heard of"
+        );
+    };
+    let meant = match there.gateway_percent == percent {
+        true => String::new(),
+        false => format!(" ({percent} % wanted)"),
+    };
+    let draining = match there.gateways_draining {
+        0 => String::new(),
+        n => format!(", {n} draining"),
+    };
+    format!(
+        "cloud gateways: {wanted} wanted, {} healthy of {} launched{draining}; they get {} % of its requests{meant}, functions the rest",
+        there.gateways_healthy, there.gateways_launched, there.gateway_percent
+    )
 }
 
 fn site_row(site: &SiteStatus) -> Vec<String> {
@@ -123,8 +147,9 @@ pub(super) fn plan(plan: &Plan, now: UnixMillis) -> String {
         text.push_str("\nknobs on");
     }
     for (id, lease) in &plan.knobs {
+        // The lease of this generation; the next one renews it while the tier or the order holds.
         let until = until(lease.until, now);
-        text.push_str(&format!("\n  {id}: by {}, {until}", clean(&lease.by)));
+        text.push_str(&format!("\n  {id}: by {}, leased {until}", clean(&lease.by)));
     }
     text.push_str("\nbecause");
     text.push_str(&list(&plan.reasons));

@@ -4,7 +4,7 @@
 use std::fmt::{Display, Write as _};
 
 use spillway_model::UnixMillis;
-use spillway_model::api::{KnobStatus, SiteStatus};
+use spillway_model::api::{FleetStatus, KnobStatus, SiteStatus};
 
 use crate::agent::View;
 
@@ -101,6 +101,9 @@ pub(super) fn render(view: &View, knobs: &[KnobStatus], now: UnixMillis) -> Stri
         "Requests the cloud refused for want of an environment, last tick.",
         cloud.throttled_per_sec,
     );
+    if let Some(fleet) = &cloud.fleet {
+        gateways(&mut out, fleet);
+    }
     let up = view.parts.iter().map(|part| {
         let kind = format!("{:?}", part.part).to_lowercase();
         let labels = format!("part=\"{}\",kind=\"{kind}\"", escape(&part.name));
@@ -135,6 +138,33 @@ pub(super) fn render(view: &View, knobs: &[KnobStatus], now: UnixMillis) -> Stri
         f64::from(u8::from(view.journalled)),
     );
     out.0
+}
+
+/// Gateways in the cloud, where there may be any; of those that are not heard of, what is wanted only.
+fn gateways(out: &mut Families, fleet: &FleetStatus) {
+    let there = fleet.there.as_ref();
+    let states = [
+        ("wanted", Some(fleet.wanted.gateways)),
+        ("launched", there.map(|there| there.gateways_launched)),
+        ("healthy", there.map(|there| there.gateways_healthy)),
+        ("draining", there.map(|there| there.gateways_draining)),
+    ];
+    let known = states.iter().filter_map(|(state, n)| Some((state, (*n)?)));
+    out.gauge(
+        "spillway_cloud_gateways",
+        "Gateways in the cloud.",
+        known.map(|(state, n)| (format!("state=\"{state}\""), f64::from(n))),
+    );
+    let parts = [
+        ("wanted", Some(fleet.wanted.gateway_percent)),
+        ("given", there.map(|there| there.gateway_percent)),
+    ];
+    let known = parts.iter().filter_map(|(state, percent)| Some((state, (*percent)?)));
+    out.gauge(
+        "spillway_cloud_gateways_share_ratio",
+        "Part of the cloud's requests that its load balancer gives to gateways.",
+        known.map(|(state, percent)| (format!("state=\"{state}\""), f64::from(percent) / 100.0)),
+    );
 }
 
 #[expect(clippy::cast_precision_loss, reason = "Prometheus samples are doubles")]
@@ -177,8 +207,8 @@ mod tests {
     use std::sync::Arc;
 
     use spillway_model::api::{CloudStatus, PartStatus};
-    use spillway_model::load::Part;
-    use spillway_model::{KnobId, Plan, Share, SiteId, Tier};
+    use spillway_model::load::{FleetLoad, Part};
+    use spillway_model::{Fleet, KnobId, Plan, Share, SiteId, Tier};
 
     use super::*;
 
@@ -243,5 +273,24 @@ mod tests {
         };
         let page = render(&view, &[knob], UnixMillis(1_010_000));
         assert_eq!(page, include_str!("../../tests/golden/metrics.txt"));
+    }
+
+    #[test]
+    fn gateways_are_told_as_far_as_they_are_known() {
+        let wanted = Fleet { gateways: 3, gateway_percent: 40, ..Fleet::default() };
+        let mut fleet = FleetStatus { wanted, there: None };
+        let page = |fleet: &FleetStatus| {
+            let mut out = Families(String::new());
+            gateways(&mut out, fleet);
+            out.0.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n")
+        };
+        let wanted = "spillway_cloud_gateways{state=\"wanted\"} 3";
+        let share = "spillway_cloud_gateways_share_ratio{state=\"wanted\"} 0.4";
+        assert_eq!(page(&fleet), format!("{wanted}\n{share}"));
+        let there = FleetLoad { gateways_launched: 3, gateways_healthy: 2, ..FleetLoad::default() };
+        fleet.there = Some(there);
+        let page = page(&fleet);
+        assert!(page.contains("spillway_cloud_gateways{state=\"healthy\"} 2"), "{page}");
+        assert!(page.contains("spillway_cloud_gateways_share_ratio{state=\"given\"} 0"), "{page}");
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use spillway_model::UnixMillis;
 use spillway_model::api::Status;
-use spillway_model::load::Part;
+use spillway_model::load::{FleetLoad, Part};
 use spillway_part::clock;
 
 use crate::site::{Mood, Running, START, Site};
@@ -21,6 +22,39 @@ async fn every_part_is_read_and_named() {
     assert!(status.parts.iter().all(|part| part.error.is_none()), "{:?}", status.parts);
     assert!(status.parts.iter().all(|part| part.generation.is_some()));
     assert!(status.at.0 > START);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_cloud_on_aws_is_read_with_what_it_warns_of() {
+    let mut site = Site::new(3000).await;
+    site.add_aws().await;
+    let there = FleetLoad {
+        seen_at: UnixMillis(START),
+        gateways_launched: 2,
+        warnings: vec!["missing permission ec2:RunInstances".to_owned()],
+        ..FleetLoad::default()
+    };
+    site.fake(Part::Aws).load.lock().unwrap().fleet = Some(there.clone());
+    let mut agent = site.agent().await;
+    site.second(&mut agent, 10).await;
+    let running = Running::serve(&site, agent).await;
+    let status: Status = running.json("/v1/status").await;
+    let part = status.parts.iter().find(|part| part.part == Part::Aws).unwrap();
+    assert_eq!((part.name.as_str(), part.error.as_deref()), ("aws", None));
+    assert_eq!(status.cloud.fleet.unwrap().there, Some(there));
+    let told = "aws: missing permission ec2:RunInstances".to_owned();
+    assert!(status.warnings.contains(&told), "{:?}", status.warnings);
+    running.stop().await;
+
+    // One that does not answer is missing by this name.
+    site.set_mood(Part::Aws, Mood::Error);
+    let mut agent = site.agent().await;
+    site.second(&mut agent, 10).await;
+    let running = Running::serve(&site, agent).await;
+    let status: Status = running.json("/v1/status").await;
+    assert_eq!(status.cloud.fleet.unwrap().there, None);
+    assert!(!status.warnings.contains(&told), "{:?}", status.warnings);
     running.stop().await;
 }
 

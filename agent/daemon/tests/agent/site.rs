@@ -150,6 +150,21 @@ impl Site {
         Arc::new(Config::parse(&text, self.folder.path()).unwrap())
     }
 
+    /// A process beside a cloud on AWS, and the configuration with a section for it.
+    pub(crate) async fn add_aws(&mut self) {
+        let mut admin = self.config.cloud.local.as_ref().unwrap().admin;
+        admin.set_port(admin.port() + 1);
+        let text = format!(
+            "{}\n[cloud.aws]\nregion = \"eu-central-1\"\nname = \"east\"\nadmin = \"{admin}\"\n\
+             [[cloud.aws.rule]]\narn = \"arn:rule\"\ntarget_group = \"arn:functions\"\n\
+             [cloud.aws.gateways]\nautoscaling_group = \"east\"\ntarget_group = \"arn:gateways\"\n\
+             weighted_qps = 100\nmax = 4\n",
+            self.text
+        );
+        self.config = Arc::new(Config::parse(&text, self.folder.path()).unwrap());
+        self.part(Part::Aws, "aws", None, admin).await;
+    }
+
     pub(crate) async fn agent(&self) -> Agent {
         Agent::start(self.config.clone()).await.unwrap()
     }

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
 use spillway_model::api::{ClientSite, CloudStatus, PartStatus};
-use spillway_model::load::Part;
+use spillway_model::load::{FleetLoad, Part};
 use spillway_model::plan::KnobLease;
-use spillway_model::{KnobId, SiteId, Tier};
+use spillway_model::{Fleet, KnobId, SiteId, Tier};
 
 use super::*;
 
@@ -73,12 +73,40 @@ fn status_of_storm() -> Status {
             environments: 12,
             environments_max: 1000,
             throttled_per_sec: 0.0,
+            fleet: None,
         },
         parts: vec![
             part(Part::Dns, "dns", None),
             part(Part::Gateway, "east-gw-1", Some("cannot reach 127.0.0.1:9311")),
         ],
     }
+}
+
+#[test]
+fn gateways_in_the_cloud_are_one_line() {
+    let wanted = Fleet { gateways: 3, gateway_percent: 40, ..Fleet::default() };
+    let mut told = status_of_storm();
+    let mut line = |there: Option<FleetLoad>| {
+        told.cloud.fleet = Some(FleetStatus { wanted: wanted.clone(), there });
+        let shown = status(&told, NOW, None);
+        shown.lines().find(|line| line.starts_with("cloud gateways")).unwrap().to_owned()
+    };
+    let mut there = FleetLoad {
+        gateways_launched: 3,
+        gateways_healthy: 2,
+        gateway_percent: 40,
+        ..FleetLoad::default()
+    };
+    assert_eq!(
+        line(Some(there.clone())),
+        "cloud gateways: 3 wanted, 2 healthy of 3 launched; they get 40 % of its requests, functions the rest"
+    );
+    (there.gateways_draining, there.gateway_percent) = (1, 60);
+    assert_eq!(
+        line(Some(there)),
+        "cloud gateways: 3 wanted, 2 healthy of 3 launched, 1 draining; they get 60 % of its requests (40 % wanted), functions the rest"
+    );
+    assert!(line(None).ends_with("what there is has not been heard of"));
 }
 
 fn decision(at: UnixMillis, binding: &str, published: bool) -> Decision {
