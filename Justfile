@@ -1,12 +1,16 @@
 # Spillway's commands. `./just` lists them; `./just up` and `./just test` need nothing prepared.
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
+# Recipes take their arguments as "$@", so that one of several words stays one.
+set positional-arguments
 
 # Outside the checkout, so that every checkout and CI reuse what is compiled.
 export CARGO_TARGET_DIR := env("CARGO_TARGET_DIR", env("XDG_CACHE_HOME", env("HOME") / ".cache") / "spillway/target")
 
 spillway := CARGO_TARGET_DIR / "release/spillway"
-example := justfile_directory() / "examples/spillway.toml"
+
+# For another site set: `SPILLWAY_CONFIG=FILE ./just spillway status`.
+config := env("SPILLWAY_CONFIG", justfile_directory() / "examples/spillway.toml")
 
 # List the commands.
 [private]
@@ -15,18 +19,21 @@ default:
 
 # Run a whole hybrid cloud on this machine until Ctrl-C.
 [group('run')]
+[no-exit-message]
 up *ARGS: build
-    exec {{ spillway }} --config {{ example }} up {{ ARGS }}
+    SPILLWAY_CONFIG={{ quote(config) }} exec {{ spillway }} up "$@"
 
 # Run `up`, a flash crowd of eight times what the site carries, and print a verdict.
 [group('run')]
+[no-exit-message]
 demo *ARGS: build
-    exec {{ spillway }} --config {{ example }} demo {{ ARGS }}
+    SPILLWAY_CONFIG={{ quote(config) }} exec {{ spillway }} demo "$@"
 
-# Any other command of the program against the example: `./just spillway status`.
+# Any other command of the program, against the example: `./just spillway status`.
 [group('run')]
+[no-exit-message]
 spillway *ARGS: build
-    exec {{ spillway }} --config {{ example }} {{ ARGS }}
+    SPILLWAY_CONFIG={{ quote(config) }} exec {{ spillway }} "$@"
 
 # Build what `up` needs, optimised. No AWS crate is among it.
 [group('run')]

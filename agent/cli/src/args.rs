@@ -219,7 +219,7 @@ pub(crate) enum PlanCommand {
 pub(crate) enum TierCommand {
     /// Hold at least this tier.
     Set {
-        /// 0 (normal), 1 (invisible), 2 (visible) or 3 (severe).
+        /// 1 (invisible), 2 (visible) or 3 (severe).
         #[arg(value_parser = tier)]
         tier: Tier,
         /// For so long: `90s`, `15m`, `2h`; at most a day.
@@ -265,8 +265,10 @@ fn sources(text: &str) -> Result<Ipv4Addr, String> {
 }
 
 fn tier(text: &str) -> Result<Tier, String> {
-    let number: u8 = text.parse().map_err(|_| "tiers are 0, 1, 2 and 3".to_owned())?;
-    Tier::try_from(number).map_err(|e| e.to_string())
+    // Holding at least tier 0 would hold nothing.
+    let tier = text.parse::<u8>().ok().and_then(|number| Tier::try_from(number).ok());
+    tier.filter(|tier| *tier > Tier::Normal)
+        .ok_or_else(|| "a tier to hold is 1, 2 or 3; `tier clear` ends an order".to_owned())
 }
 
 fn on_off(text: &str) -> Result<bool, String> {
@@ -292,7 +294,7 @@ fn secs(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
     let factor = match unit {
-        "" | "s" => 1,
+        "s" => 1,
         "m" => 60,
         "h" => 3600,
         _ => 0,

@@ -93,9 +93,9 @@ fn tell_times(value: &mut Value) {
     }
 }
 
-/// The width of the terminal that standard output is, if it is one.
+/// The width of the terminal that standard output is, if it is one and says its width.
 pub(crate) fn width() -> Option<u16> {
-    comfy_table::Table::new().width()
+    comfy_table::Table::new().width().filter(|width| *width > 0)
 }
 
 /// A table with a head, as plain as a terminal shows it, wrapped to the terminal.
@@ -119,6 +119,10 @@ pub(crate) fn table_within(
     table.set_header(head.to_vec());
     let rows = rows.into_iter().map(|row| row.iter().map(|cell| clean(cell)).collect::<Vec<_>>());
     table.add_rows(rows);
+    // The first column names things: what is broken cannot be copied.
+    if let Some(names) = table.column_mut(0) {
+        names.set_constraint(comfy_table::ColumnConstraint::ContentWidth);
+    }
     // Each cell has a blank on either side, which serves nobody at the edges.
     let lines =
         table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned());

@@ -20,6 +20,14 @@ pub(crate) fn storm(args: &Args, options: &StormOptions) -> anyhow::Result<ExitC
         mix: options.mix.as_deref().map(str::parse).transpose()?.unwrap_or_default(),
         ..Options::new(profile(&options.profile))
     };
+    // Found out now, not when the storm is over.
+    for path in [&options.svg, &options.report].into_iter().flatten() {
+        std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| unwritable(path))?;
+    }
     let runtime = up::current_thread()?;
     let report = runtime.block_on(async {
         let shutdown = shutdown_on_signals().context("cannot handle signals")?;
@@ -55,5 +63,9 @@ fn profile(profile: &args::Profile) -> Profile {
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+    std::fs::write(path, text).with_context(|| unwritable(path))
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("cannot write {}", path.display())
 }

@@ -3,7 +3,8 @@
 //! Every name between the apex and a record has a node, so a walk down from the apex finds cuts,
 //! DNAMEs, empty non-terminals (RFC 4592 §2.2.2) and the closest encloser in one lookup a label.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::path::Path;
 
 use hickory_proto::rr::rdata::SOA;
@@ -165,8 +166,13 @@ impl Zones {
     /// `local` says that there is no elsewhere.
     ///
     /// # Errors
-    /// When it is not a name, or `local` and in no zone of ours.
-    pub fn cloud(&mut self, host: &str, local: bool) -> Result<(), ZoneError> {
+    /// When it is not a name, `local` and in no zone of ours, or in one that has other `addresses`.
+    pub fn cloud(
+        &mut self,
+        host: &str,
+        local: bool,
+        addresses: &[IpAddr],
+    ) -> Result<(), ZoneError> {
         let setting = "service.slb_host";
         let owner = name::parse(host.as_bytes(), Some(&Name::root()))
             .map_err(|reason| ZoneError::Name { setting, reason })?;
@@ -192,8 +198,23 @@ impl Zones {
         };
         if silent {
             zone.node(owner).role = Role::Slb;
+            return Ok(());
         }
-        Ok(())
+        let (Hit::Node(node) | Hit::Wildcard(node)) = zone.find(&key) else { return Ok(()) };
+        let told =
+            [RecordType::A, RecordType::AAAA].into_iter().filter_map(|rtype| node.set(rtype));
+        let told: BTreeSet<_> =
+            told.flat_map(|set| set.data.iter().filter_map(RData::ip_addr)).collect();
+        if told.is_empty() || told.iter().eq(&addresses.iter().copied().collect::<BTreeSet<_>>()) {
+            return Ok(());
+        }
+        let list: Vec<_> = told.iter().map(ToString::to_string).collect();
+        let reason = format!(
+            "its zone has {} for {owner}, cloud.slb_addresses has others: leave the record out of the \
+             zone, the configuration answers",
+            list.join(", ")
+        );
+        Err(ZoneError::Name { setting, reason })
     }
 }
 
@@ -445,8 +466,21 @@ mod tests {
         ] {
             assert!(steer(more, host).is_err(), "{more} {host}");
         }
-        assert!(zones("").unwrap().cloud("cloud.other", false).is_ok());
-        let alone = zones("").unwrap().cloud("cloud.other", true).unwrap_err();
-        assert!(alone.to_string().starts_with("nobody answers for cloud.other"), "{alone}");
+        let here = ["192.0.2.9".parse().unwrap()];
+        let cloud = |more: &str, host: &str, local: bool| {
+            zones(more).unwrap().cloud(host, local, &here).map_err(|e| e.to_string())
+        };
+        assert_eq!(cloud("", "cloud.other", false), Ok(()));
+        let alone = cloud("", "cloud.other", true).unwrap_err();
+        assert!(alone.starts_with("nobody answers for cloud.other"), "{alone}");
+        for fits in ["", "cloud A 192.0.2.9\n", "cloud CNAME x.\n"] {
+            assert_eq!(cloud(fits, "cloud.e.test", true), Ok(()), "{fits}");
+        }
+        for other in
+            ["cloud A 192.0.2.8\n", "cloud A 192.0.2.9\ncloud AAAA ::1\n", "* A 192.0.2.8\n"]
+        {
+            let told = cloud(other, "cloud.e.test", true).unwrap_err();
+            assert!(told.contains("cloud.slb_addresses has others"), "{told}");
+        }
     }
 }

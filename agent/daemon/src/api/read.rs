@@ -31,6 +31,8 @@ pub(super) fn status_now(api: &Api) -> Status {
     if age_ms > LATE_TICKS * api.shared.config.agent.tick_ms {
         warnings.insert(0, format!("the agent has decided nothing for {} s", age_ms / 1000));
     }
+    let silent = view.parts.iter().filter_map(|part| Some((&part.name, part.error.as_ref()?)));
+    warnings.extend(silent.map(|(name, why)| format!("{name} does not answer: {why}")));
     Status {
         at: view.at,
         generation: view.plan.generation,

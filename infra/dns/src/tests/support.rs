@@ -70,7 +70,7 @@ pub(super) fn zones() -> Zones {
     let mut zones =
         Zones::parse(include_str!("../../testdata/example.test.zone"), Path::new("z")).unwrap();
     zones.steer("code.example.test").unwrap();
-    zones.cloud("cloud.example.test", true).unwrap();
+    zones.cloud("cloud.example.test", true, &config().cloud.slb_addresses).unwrap();
     zones
 }
 
