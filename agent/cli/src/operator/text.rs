@@ -1,0 +1,306 @@
+//! What the agent answers, as text for people: pure functions of an answer, the time and the width of
+//! the terminal.
+
+#[cfg(test)]
+mod tests;
+
+use spillway_model::api::{
+    ClientExplain, Decision, Explain, FleetStatus, KnobStatus, OrderStatus, SiteStatus, Status,
+};
+use spillway_model::plan::{SitePlan, SpillMode};
+use spillway_model::{Plan, Share, UnixMillis};
+
+use crate::output::{bits, clean, table_within};
+
+/// One screen: how it is, and what the agent does about it.
+pub(super) fn status(status: &Status, now: UnixMillis, width: Option<u16>) -> String {
+    let head = ["site", "spilled", "uplink", "demand", "weighted requests/s", "p95", "requests"];
+    let sites = status.sites.iter().map(|(id, site)| {
+        let mut row = vec![id.to_string()];
+        row.extend(site_row(site));
+        row
+    });
+    let parts = status.parts.iter().map(|part| {
+        vec![
+            part.name.clone(),
+            format!("{:?}", part.part).to_lowercase(),
+            part.generation.map_or_else(|| "-".to_owned(), |generation| generation.to_string()),
+            part.error.clone().unwrap_or_else(|| "ok".to_owned()),
+        ]
+    });
+    let mut blocks = vec![format!(
+        "{}\ngeneration {}, {}",
+        clean(&status.headline),
+        status.generation,
+        when(status.at, now)
+    )];
+    if !status.warnings.is_empty() {
+        let lines = status.warnings.iter().map(|text| format!("WARNING: {}", clean(text)));
+        blocks.push(lines.collect::<Vec<_>>().join("\n"));
+    }
+    blocks.push(table_within(&head, sites, width));
+    let cloud = &status.cloud;
+    let functions = format!(
+        "cloud: {:.0} requests/s, {} of {} environments, {:.1} requests/s refused",
+        cloud.requests_per_sec, cloud.environments, cloud.environments_max, cloud.throttled_per_sec
+    );
+    let lines = [functions].into_iter().chain(cloud.fleet.as_ref().map(gateways));
+    blocks.push(lines.collect::<Vec<_>>().join("\n"));
+    blocks.push(orders(&status.orders, now, width));
+    blocks.push(table_within(&["part", "kind", "generation", "state"], parts, width));
+    blocks.join("\n\n")
+}
+
+/// Gateways in the cloud: what is wanted, and what there is.
+fn gateways(fleet: &FleetStatus) -> String {
+    let (wanted, percent) = (fleet.wanted.gateways, fleet.wanted.gateway_percent);
+    let Some(there) = &fleet.there else {
+        return format!(
+            "cloud gateways: {wanted} wanted, for {percent} % of its requests; what there is has not been heard of"
+        );
+    };
+    let meant = match there.gateway_percent == percent {
+        true => String::new(),
+        false => format!(" ({percent} % wanted)"),
+    };
+    let draining = match there.gateways_draining {
+        0 => String::new(),
+        n => format!(", {n} draining"),
+    };
+    format!(
+        "cloud gateways: {wanted} wanted, {} healthy of {} launched{draining}; they get {} % of its requests{meant}, functions the rest",
+        there.gateways_healthy, there.gateways_launched, there.gateway_percent
+    )
+}
+
+fn site_row(site: &SiteStatus) -> Vec<String> {
+    let percent = |part: f64, whole: f64| if whole > 0.0 { part / whole * 100.0 } else { 0.0 };
+    let (uplink, cap) = (site.uplink_bits_per_sec, site.uplink_cap_bits_per_sec);
+    let (weight, most) = (site.weighted_qps, site.weighted_qps_max);
+    vec![
+        spilled(site.share, site.mode).unwrap_or_else(|| "nothing".to_owned()),
+        format!("{} of {} ({:.0} %)", bits(uplink), bits(cap), percent(uplink, cap)),
+        format!("{}, soon {}", bits(site.demand_bits_per_sec), bits(site.forecast_bits_per_sec)),
+        format!("{weight:.0} of {most:.0} ({:.0} %)", percent(weight, most)),
+        site.p95_ms.map_or_else(
+            || "-".to_owned(),
+            |p95| format!("{p95:.1} ms (limit {:.0})", site.p95_limit_ms),
+        ),
+        format!("{:.0}/s, {:.1}/s fail", site.requests_per_sec, site.failed_per_sec),
+    ]
+}
+
+/// Why the plan is what it is: what was decided now, and when the plan was published what for.
+pub(super) fn explain(explain: &Explain, now: UnixMillis, width: Option<u16>) -> String {
+    let plan = &explain.plan;
+    let mut text = heading(plan, now);
+    text.push_str(&sites(plan));
+    match &explain.decision {
+        None => text.push_str("\n\nnothing has been decided yet since the agent started"),
+        Some(decision) => text.push_str(&because("decided", decision, now)),
+    }
+    if let Some(published) = &explain.published
+        && explain.decision.as_ref().is_none_or(|decision| decision.at != published.at)
+    {
+        text.push_str(&because("published", published, now));
+    } else if explain.published.is_none() && plan.generation > 0 {
+        let when = when(plan.issued_at, now);
+        text.push_str(&format!("\n\npublished {when} because{}", list(&plan.reasons)));
+    }
+    text.push_str("\n\n");
+    text.push_str(&orders(&explain.orders, now, width));
+    text
+}
+
+fn because(what: &str, decision: &Decision, now: UnixMillis) -> String {
+    let limit = match decision.binding.as_str() {
+        "none" => "within all limits".to_owned(),
+        "uplink" => "limited by the uplink".to_owned(),
+        "compute" => "limited by the site's compute".to_owned(),
+        "cloud" => "limited by what the cloud takes".to_owned(),
+        other => format!("limited by {}", clean(other)),
+    };
+    let when = when(decision.at, now);
+    format!("\n\n{what} {when}, {limit}, because{}", list(&decision.reasons))
+}
+
+fn list(reasons: &[String]) -> String {
+    reasons.iter().map(|reason| format!("\n  - {}", clean(reason))).collect()
+}
+
+/// Why a client goes where it goes.
+pub(super) fn client(client: &ClientExplain) -> String {
+    let mut text = format!("client {} has rank {:.4}", client.prefix, client.rank);
+    for (site, told) in &client.sites {
+        text.push_str(&format!("\n  {site}: {}", clean(&told.why)));
+    }
+    text
+}
+
+/// A plan, whole.
+pub(super) fn plan(plan: &Plan, now: UnixMillis) -> String {
+    let mut text = heading(plan, now);
+    text.push_str(&sites(plan));
+    if plan.knobs.is_empty() {
+        text.push_str("\nno knob is on");
+    } else {
+        text.push_str("\nknobs on");
+    }
+    for (id, lease) in &plan.knobs {
+        // The lease of this generation; the next one renews it while the tier or the order holds.
+        let until = until(lease.until, now);
+        text.push_str(&format!("\n  {id}: by {}, leased {until}", clean(&lease.by)));
+    }
+    text.push_str("\nbecause");
+    text.push_str(&list(&plan.reasons));
+    text
+}
+
+/// The newest kept plan while the agent does not answer, or what it means for a client.
+pub(super) fn last_plan(last: &Plan, of: Option<&ClientExplain>, now: UnixMillis) -> String {
+    let mut text = format!(
+        "THE AGENT DOES NOT ANSWER; the last plan kept here is generation {}, {} old, its signature good",
+        last.generation,
+        span(now.millis_since(last.issued_at))
+    );
+    if last.expires_at <= now {
+        text.push_str("\nit has expired: its shares hold, its knobs are off");
+    }
+    text.push_str("\n\n");
+    text.push_str(&of.map_or_else(|| plan(last, now), client));
+    text
+}
+
+fn heading(plan: &Plan, now: UnixMillis) -> String {
+    if plan.generation == 0 {
+        return "generation 0: no plan has been published yet".to_owned();
+    }
+    let (generation, tier) = (plan.generation, plan.tier);
+    let (issued, ends) = (when(plan.issued_at, now), until(plan.expires_at, now));
+    let good = if plan.expires_at > now { "good " } else { "" };
+    format!("generation {generation}, tier {tier}\npublished {issued}, {good}{ends}")
+}
+
+fn sites(plan: &Plan) -> String {
+    let line = |site: &SitePlan| {
+        let spilled = spilled(site.share, site.mode);
+        let spilled =
+            spilled.map_or_else(|| "all at home".to_owned(), |text| format!("spills {text}"));
+        format!("{spilled}, DNS TTL {} s", site.dns_ttl_secs)
+    };
+    plan.sites.iter().map(|(id, site)| format!("\n  {id}: {}", line(site))).collect()
+}
+
+/// `43.2 % by redirect`; `None` when nothing is spilled.
+fn spilled(share: Share, mode: SpillMode) -> Option<String> {
+    let by = match mode {
+        SpillMode::Redirect => "redirect",
+        SpillMode::Proxy => "proxy",
+    };
+    (share > Share::ZERO).then(|| format!("{share} by {by}"))
+}
+
+fn orders(orders: &[OrderStatus], now: UnixMillis, width: Option<u16>) -> String {
+    if orders.is_empty() {
+        return "no order is in force".to_owned();
+    }
+    let rows = orders
+        .iter()
+        .map(|order| vec![order.what.clone(), order.by.clone(), end(order.until, now)]);
+    table_within(&["order in force", "by", "until"], rows, width)
+}
+
+fn order(order: &OrderStatus, now: UnixMillis) -> String {
+    format!("{}, {}, by {}", clean(&order.what), until(order.until, now), clean(&order.by))
+}
+
+/// The answer to an order on the tier.
+pub(super) fn tier_order(status: &Status, now: UnixMillis) -> String {
+    let tier = status.orders.iter().find(|order| order.subject == "tier");
+    let given = answer(tier, status.replaced.as_ref(), now);
+    let alone = if tier.is_none() { "; the agent decides alone" } else { "" };
+    format!("{given}\nnow tier {}{alone}", status.tier)
+}
+
+/// The answer to an order on a knob.
+pub(super) fn knob_order(knob: &KnobStatus, now: UnixMillis) -> String {
+    let given = answer(knob.order.as_ref(), knob.replaced.as_ref(), now);
+    let alone = if knob.order.is_none() { "; its tier decides alone" } else { "" };
+    format!("{given}\nnow {}{alone}", if knob.on { "on" } else { "off" })
+}
+
+fn answer(given: Option<&OrderStatus>, replaced: Option<&OrderStatus>, now: UnixMillis) -> String {
+    match (given, replaced) {
+        (None, None) => "there was no order to clear".to_owned(),
+        (None, Some(cleared)) => format!("cleared: {}", order(cleared, now)),
+        (Some(given), None) => order(given, now),
+        (Some(given), Some(replaced)) => {
+            format!("{}\nreplaced: {}", order(given, now), order(replaced, now))
+        }
+    }
+}
+
+/// All knobs, what they release, and which are on or held off.
+pub(super) fn knobs(knobs: &[KnobStatus], now: UnixMillis, width: Option<u16>) -> String {
+    let rows = knobs.iter().map(|knob| {
+        let state = match (knob.on, &knob.order) {
+            (true, _) => "on",
+            (false, Some(_)) => "held off",
+            (false, None) => "off",
+        };
+        // The plan's lease is renewed for as long as the tier holds: its end says nothing.
+        let of_tier = knob.by.as_deref() == Some(&format!("tier {}", u8::from(knob.tier)));
+        let ends = match knob.until {
+            Some(_) if of_tier => "while the tier holds".to_owned(),
+            Some(until) => end(until, now),
+            None => String::new(),
+        };
+        vec![
+            knob.id.to_string(),
+            knob.tier.to_string(),
+            knob.releases.to_string(),
+            state.to_owned(),
+            ends,
+            knob.by.clone().unwrap_or_default(),
+            knob.users_see.clone(),
+            knob.owner.clone(),
+        ]
+    });
+    let head = ["knob", "tier", "releases", "now", "until", "by", "users see", "owner"];
+    table_within(&head, rows, width)
+}
+
+/// `2026-11-23T14:31:02Z (12 s ago)`.
+fn when(at: UnixMillis, now: UnixMillis) -> String {
+    format!("{} ({} ago)", seconds(at), span(now.millis_since(at)))
+}
+
+/// `until 2026-11-23T14:41:02Z (in 10 min)`, or that it is over.
+fn until(at: UnixMillis, now: UnixMillis) -> String {
+    if at <= now { format!("expired {}", when(at, now)) } else { format!("until {}", end(at, now)) }
+}
+
+/// The same as a column named so has it. What is left is rounded up: ten minutes ordered are ten
+/// minutes told.
+fn end(at: UnixMillis, now: UnixMillis) -> String {
+    if at <= now {
+        return when(at, now);
+    }
+    format!("{} (in {})", seconds(at), span(at.millis_since(now).saturating_add(999)))
+}
+
+/// A time to the second.
+fn seconds(at: UnixMillis) -> String {
+    let text = at.to_string();
+    text.split_once('.').map_or(text.clone(), |(whole, _)| format!("{whole}Z"))
+}
+
+/// A duration in its largest unit, and the next where that one is coarse.
+fn span(millis: u64) -> String {
+    match millis / 1000 {
+        s @ ..120 => format!("{s} s"),
+        s @ ..7200 => format!("{} min", s / 60),
+        s @ ..172_800 => format!("{} h {} min", s / 3600, s / 60 % 60),
+        s => format!("{} days", s / 86_400),
+    }
+}
