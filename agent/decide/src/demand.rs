@@ -35,6 +35,9 @@ const OVERHEAD_SECS: f64 = 60.0;
 /// Bounds and time constant of the correction for clients that are no continuum.
 const SKEW: (f64, f64) = (-0.25, 0.5);
 const SKEW_SECS: f64 = 20.0;
+/// What the clients at home tell of all may be too small by chance; no more is asked than so many times
+/// that.
+const CHANCE: f64 = 1.25;
 
 /// Bytes per answer of each route, by the set of knobs that was on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -201,6 +204,17 @@ pub(crate) enum Spilled<'a> {
     Unknown,
     /// It never says: what is spilled follows from the share in force.
     Inferred,
+    /// It is dead, and nobody serves what is spilled: see [`Demand::lost`].
+    Lost(Following),
+}
+
+/// How far clients have followed the share in force.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Following {
+    /// Whether all have.
+    pub(crate) all: bool,
+    /// The largest share that some may follow still.
+    pub(crate) largest: f64,
 }
 
 impl Demand {
@@ -218,6 +232,10 @@ impl Demand {
         self.mix.resize(routes, 0.0);
         self.cloud.resize(routes, 0.0);
         let fresh = self.requests == Forecast::default();
+        let (lost, remembers) = match spilled {
+            Spilled::Lost(following) => self.lost(context, sense, *following),
+            _ => (Vec::new(), false),
+        };
         let mut now = Now::default();
         let (mut bits, mut weighted) = (Blend::default(), Blend::default());
         let mut home = 0.0;
@@ -233,6 +251,7 @@ impl Demand {
                     let share = context.share.min(0.95);
                     (stayed * share / (1.0 - share)).max(counts.sent_on())
                 }
+                Spilled::Lost(_) => lost[place].max(counts.sent_on()),
             };
             self.cloud[place] = in_cloud;
             let rate = stayed + in_cloud;
@@ -256,7 +275,8 @@ impl Demand {
             now.redirect_bits += counts.redirected * 8.0 * REDIRECT_BYTES;
             home += stayed;
         }
-        let take = if sense.gaps.is_empty() { Forecast::update } else { Forecast::update_at_least };
+        let whole = sense.gaps.is_empty() && !remembers;
+        let take = if whole { Forecast::update } else { Forecast::update_at_least };
         // A rise is evidence of more to come as far as there was something that it is a rise over: the
         // first requests of all are one over nothing, and a step looks the same.
         let trust = (self.requests.recent() / REQUESTS_TO_LEAD).min(1.0);
@@ -270,6 +290,38 @@ impl Demand {
         now.bits = bits.seen * self.overhead;
         now.redirect_bits *= self.overhead;
         now
+    }
+
+    /// Requests per second by route that a dead cloud leaves without an answer, and that nobody counts;
+    /// and whether they are remembered rather than seen.
+    ///
+    /// Once every client follows the share, those at home tell of those that are not. Until then they
+    /// are what was asked before less what has come home since, so that nobody is counted twice or not
+    /// at all; but no more than those who were at home already tell of.
+    fn lost(
+        &self,
+        context: &Context<'_>,
+        sense: &SiteSense,
+        following: Following,
+    ) -> (Vec<f64>, bool) {
+        let stayed: f64 = sense.routes.iter().map(Counts::stayed).sum();
+        let home = home_part(context.share, self.skew);
+        let before = home_part(following.largest, self.skew);
+        // A home that has no service for them tells nothing.
+        let tells = before > 0.0 && sense.unserved.is_empty();
+        let most = if tells { CHANCE * stayed / before } else { f64::INFINITY };
+        let asked = self.requests.level();
+        let away = (asked.min(most) - stayed).max(0.0);
+        let mix: f64 = self.mix.iter().sum();
+        let seen = following.all && tells || mix <= 0.0;
+        let of_route = |counts: &Counts, spills: bool, usual: f64| {
+            let all = if spills && home > 0.0 { counts.stayed() / home } else { 0.0 };
+            let told = (all - counts.stayed()).max(0.0);
+            if seen { told } else { told.max(away * usual / mix) }
+        };
+        let places = sense.routes.iter().zip(&context.policy.routes).zip(&self.mix);
+        let lost = places.map(|((counts, route), usual)| of_route(counts, route.spills, *usual));
+        (lost.collect(), !seen && asked <= most)
     }
 
     fn learn_overhead(&mut self, context: &Context<'_>, sense: &SiteSense) {
@@ -444,7 +496,8 @@ impl Blend {
         }
         let chance = 2.0 * (self.variance / secs).sqrt();
         let usual = self.requests * self.usual / self.usual_requests;
-        usual.clamp(self.seen - chance, self.seen + chance)
+        // Unlike `clamp`, these take what is no number.
+        usual.max(self.seen - chance).min(self.seen + chance)
     }
 }
 

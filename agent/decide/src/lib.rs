@@ -34,7 +34,7 @@ pub use reason::explain_client;
 pub use state::State;
 
 use cloud::Limit;
-use demand::{Context, Expected, Now, Spilled};
+use demand::{Context, Expected, Following, Now, Spilled};
 use fleet::{FleetSense, FleetState};
 use observe::{CloudSense, SiteSense, sense};
 use policy::SitePolicy;
@@ -134,12 +134,13 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
 
     let sensed = sense(policy, &mut next.readings, state.plan.generation, observation);
     let there = fleet::heard(policy, observation);
-    let limit = limit(policy, &mut next, &sensed.cloud, there.as_ref().ok().copied(), at);
+    let limit = limit(policy, &mut next, &sensed.cloud, there.as_ref().ok().copied(), observation);
     let parts = cloud_parts(policy, &next);
     let mut views = Vec::with_capacity(policy.sites.len());
     for ((site, sense), part) in policy.sites.iter().zip(sensed.sites).zip(parts) {
         let spilled = match &sensed.cloud {
             Ok(cloud) => Spilled::Counted(cloud, part),
+            Err(_) if limit.dead() => Spilled::Lost(following(policy, &next, site, at)),
             Err(_) if policy.cloud_reports => Spilled::Unknown,
             Err(_) => Spilled::Inferred,
         };
@@ -149,7 +150,7 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
     allot(policy, &next, &limit, &mut views);
     for view in &mut views {
         let Some(site) = next.sites.get_mut(&view.site.id) else { continue };
-        move_share(policy, site, view, at);
+        move_share(policy, site, view, limit.dead(), at);
     }
 
     let verdict = verdict(policy, &next, &views, orders, at);
@@ -162,7 +163,10 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
         None => Fleet::default(),
         Some(fleet_policy) => {
             let in_cloud = spilled(policy, &next).1;
-            let sense = FleetSense::of(there.clone(), in_cloud, &views, policy.tick_secs);
+            let mut sense = FleetSense::of(there.clone(), in_cloud, &views, policy.tick_secs);
+            // What would be asked of a dead cloud is not seen: its gateways are held for its return.
+            sense.sees &= !limit.dead();
+            sense.whole &= !limit.dead();
             let (fleet, why) = next.fleet.step(fleet_policy, &sense, &next.plan.fleet, at);
             reasons.extend(next.fleet.reasons(fleet_policy, &sense, &fleet, why));
             fleet
@@ -206,11 +210,11 @@ fn limit(
     next: &mut State,
     cloud: &Result<CloudSense, String>,
     there: Option<&FleetLoad>,
-    at: UnixMillis,
+    observation: &Observation,
 ) -> Limit {
-    let limit = next.cloud.limit(policy, cloud, at);
+    let limit = next.cloud.limit(policy, cloud, observation);
     let (Some(fleet), Some(there)) = (&policy.fleet, there) else { return limit };
-    if there.gateway_percent == 0 || !limit.requests.is_finite() {
+    if limit.dead() || there.gateway_percent == 0 || !limit.requests.is_finite() {
         return limit;
     }
     let (requests, weighted) = spilled(policy, next);
@@ -227,6 +231,19 @@ fn limit(
 fn spilled(policy: &Policy, state: &State) -> (f64, f64) {
     let sites = state.sites.values().map(|site| site.demand.spilled(policy));
     sites.fold((0.0, 0.0), |sum, site| (sum.0 + site.0, sum.1 + site.1))
+}
+
+/// How far clients of `site` have followed its share. What is remembered holds for as long as that takes
+/// after the cloud died, too: it was counted, and what home tells is less exact.
+fn following(policy: &Policy, state: &State, site: &SitePolicy, at: UnixMillis) -> Following {
+    let share = state.plan.share(&site.id).get();
+    let dead = state.cloud.dead_secs(at).is_some_and(|secs| secs >= policy.dns_horizon_secs());
+    let site = state.sites.get(&site.id);
+    let following = site.map(|site| site.share.following(policy, share, at));
+    following.map_or(Following { all: false, largest: 1.0 }, |following| Following {
+        all: following.all && dead,
+        ..following
+    })
 }
 
 /// Which part of the cloud's arrivals each site sent there. Their clients cannot be told apart
@@ -297,7 +314,11 @@ fn view<'a>(
         view.pressure = pressure.with_compute(site, view.now.home_weight);
         view.service = kept.service.update(&sense, site.groups.len());
         let floor = orders.floor(at).map_or(Tier::Normal, |order| order.tier);
-        let asked = KnobSet::of(policy, floor, orders, at);
+        // While home alone serves, what the knobs in force release is room for who comes home.
+        let asked = match spilled {
+            Spilled::Lost(_) => in_force.clone(),
+            _ => KnobSet::of(policy, floor, orders, at),
+        };
         let horizon = policy.redirect_horizon_secs();
         view.expected = kept.demand.upper(policy, learned, &asked, horizon);
         let case = Case {
@@ -318,6 +339,12 @@ fn view<'a>(
 
 /// Divides what the cloud takes among the sites, in proportion to what each needs.
 fn allot(policy: &Policy, state: &State, limit: &Limit, views: &mut [View<'_>]) {
+    if limit.dead() {
+        for view in views {
+            view.most = 0.0;
+        }
+        return;
+    }
     let asked = |view: &View<'_>| {
         if view.sense.sees() {
             view.need.share().max(0.0) * view.expected.movable_requests
@@ -337,11 +364,17 @@ fn allot(policy: &Policy, state: &State, limit: &Limit, views: &mut [View<'_>]) 
 }
 
 /// Moves the share of one site, and says how what is spilled is to move.
-fn move_share(policy: &Policy, site: &mut SiteState, view: &mut View<'_>, at: UnixMillis) {
+fn move_share(
+    policy: &Policy,
+    site: &mut SiteState,
+    view: &mut View<'_>,
+    dead: bool,
+    at: UnixMillis,
+) {
     if !view.sense.sees() {
         return;
     }
-    let allowed = Allowed { most: view.most, whole: view.sense.whole() };
+    let allowed = Allowed { most: view.most, whole: view.sense.whole(), dead };
     view.moved = site.share.next(policy, &view.need, allowed, view.share, at);
     let line = view.expected.line(view.site.cap, policy.uplink_target, 0.0);
     let fits = |part: f64| view.expected.bits() <= line * part;

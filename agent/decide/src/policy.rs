@@ -8,6 +8,9 @@ use spillway_model::{Config, KnobId, Plan, RouteId, Salt, SiteId};
 
 use crate::fleet::FleetPolicy;
 
+/// No request weighs more, so that sums of weights stay finite.
+const WEIGHT_MAX: f64 = 1e9;
+
 /// What the decision goes by. Immutable; made once from the configuration.
 #[derive(Debug, Clone)]
 pub struct Policy {
@@ -30,6 +33,8 @@ pub struct Policy {
     /// Whether the cloud's side reports its load. Where nothing does, its part of the demand is
     /// inferred from the ranks, and its limits are unknown.
     pub(crate) cloud_reports: bool,
+    /// What gateways call the cloud's addresses among their upstreams.
+    pub(crate) cloud_upstreams: Vec<String>,
     /// The cloud's gateways, if there may be any.
     pub(crate) fleet: Option<FleetPolicy>,
 }
@@ -121,7 +126,7 @@ impl Policy {
                 .iter()
                 .map(|route| RoutePolicy {
                     id: route.id.clone(),
-                    weight: route.weight,
+                    weight: route.weight.min(WEIGHT_MAX),
                     response_bytes: route.response_bytes as f64,
                     redirects: route.spill.contains(&SpillMode::Redirect),
                     spills: !route.spill.is_empty(),
@@ -138,6 +143,12 @@ impl Policy {
                 })
                 .collect(),
             cloud_reports: config.cloud.local.is_some(),
+            cloud_upstreams: config
+                .cloud
+                .slb_addresses
+                .iter()
+                .map(|address| format!("cloud-{address}"))
+                .collect(),
             fleet: config.cloud.aws.as_ref().and_then(|aws| aws.gateways.as_ref()).map(
                 |gateways| FleetPolicy::new(gateways, agent.compute_target.get(), agent.tick_ms),
             ),

@@ -7,7 +7,7 @@ use spillway_model::plan::{SpillMode, Tier};
 use spillway_model::rank::{rank, spilled};
 use spillway_model::{ClientPrefix, Plan};
 
-use crate::cloud::Limit;
+use crate::cloud::{Limit, Reach};
 use crate::policy::Policy;
 use crate::share::{ASKING, Binding, Move};
 use crate::state::State;
@@ -27,6 +27,16 @@ pub(crate) fn reasons(
 ) -> Vec<String> {
     let mut lines = Vec::new();
     tier(policy, next, observation, tier_before, &mut lines);
+    match limit.reach {
+        Reach::Answers => {}
+        Reach::NotGateways => lines.push(
+            "cloud: its own side answers, but no gateway's check of it does: the link to it may be cut; clients have a way of their own".to_owned(),
+        ),
+        Reach::Dead => lines.push(format!(
+            "cloud: has not answered for {:.0} s: clients come home as far as home carries them",
+            next.cloud.dead_secs(observation.at).unwrap_or(0.0)
+        )),
+    }
     for view in views {
         let mut of_site = Vec::new();
         blind(view, &mut of_site);
@@ -216,6 +226,10 @@ fn movement(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
             percent(share),
             percent(policy.share_step_down)
         )),
+        Move::Returned(share) => lines.push(format!(
+            "share: lowered from {before} to {} at once, for the cloud does not answer",
+            percent(share)
+        )),
         Move::Dwells(share) => lines.push(format!(
             "share: {} until less has sufficed for {} s",
             percent(share),
@@ -230,7 +244,7 @@ fn movement(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
             ));
         }
         Move::Kept(share) => {
-            if share <= 0.0 && view.sense.sees() {
+            if share <= 0.0 && view.need.share() <= 0.0 && view.sense.sees() {
                 lines.push(format!(
                     "share: 0; {} and {:.0} weighted requests/s forecast are within {} and {:.0}",
                     bits(view.expected.bits()),
@@ -276,7 +290,16 @@ pub(crate) fn headline(next: &State, views: &[View<'_>], limit: &Limit) -> (Bind
     let share = percent(worst.moved.share());
     let tier = next.tier.tier;
     let failing = views.iter().find_map(|view| Some((view, view.service.failing?)));
-    let mut text = if !worst.sense.sees() {
+    let mut text = if limit.dead() && worst.sense.sees() {
+        let dead = format!("Tier {tier}. The cloud does not answer");
+        match worst.moved.share() > 0.0 {
+            _ if worst.service.down => format!("{dead}, and there is no healthy service at home"),
+            true => format!(
+                "{dead}: {site} serves as many as it carries, {share} are not served; {asked}"
+            ),
+            false => format!("{dead}: {site} serves all itself; {asked}"),
+        }
+    } else if !worst.sense.sees() {
         format!(
             "Tier {tier}. Holding: nothing is known of site {site} at this moment, {share} stay spilled"
         )
@@ -297,7 +320,9 @@ pub(crate) fn headline(next: &State, views: &[View<'_>], limit: &Limit) -> (Bind
         };
         format!("Tier {tier}. {verb}: {share} of {site} goes to the cloud; {asked}")
     };
-    if binding == Binding::Cloud && tier == Tier::Normal {
+    if limit.dead() && !worst.sense.sees() {
+        text.push_str("; the cloud does not answer");
+    } else if binding == Binding::Cloud && tier == Tier::Normal && !limit.dead() {
         text.push_str(&format!("; the cloud takes {}", limit.why));
     }
     if let Some((view, failing)) = failing {

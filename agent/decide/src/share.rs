@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use spillway_model::UnixMillis;
 
-use crate::demand::{Expected, REDIRECT_BYTES};
+use crate::demand::{Expected, Following, REDIRECT_BYTES};
 use crate::observe::SiteSense;
 use crate::policy::{Policy, SitePolicy};
 use crate::window::{Span, Window};
@@ -126,6 +126,9 @@ pub(crate) struct ShareState {
     changed_at: UnixMillis,
     /// Whether the last move was down.
     fell: bool,
+    /// The largest share that some clients may have followed still when it fell last.
+    #[serde(default)]
+    fell_from: f64,
     /// Ticks in a row in which the uplink was overfull although no raise was under way.
     congested: u32,
     /// Ticks in a row in which answers were slow, likewise.
@@ -186,6 +189,13 @@ impl ShareState {
     /// Whether the share has been as it is for longer than a client needs to move.
     pub(crate) fn steady(&self, at: UnixMillis) -> bool {
         at.millis_since(self.changed_at) >= SETTLE_MS
+    }
+
+    /// How far clients have followed `share`, which is in force. A raise moves them at once, but who is
+    /// to come home does when DNS is asked again.
+    pub(crate) fn following(&self, policy: &Policy, share: f64, at: UnixMillis) -> Following {
+        let all = at.millis_since(self.changed_at) as f64 >= 1000.0 * policy.dns_horizon_secs();
+        Following { all, largest: if all { share } else { share.max(self.fell_from) } }
     }
 
     /// The share that the site needs, with `expected` to come and `share` in force.
@@ -262,9 +272,20 @@ impl ShareState {
         share: f64,
         at: UnixMillis,
     ) -> Move {
-        let Allowed { most, whole } = allowed;
+        let Allowed { most, whole, dead } = allowed;
         if whole {
             self.window.push(dwell(policy), at, need.calm);
+        }
+        if dead {
+            // No data is not zero, and lowers nothing. But this is data: every check of the cloud fails,
+            // so who is sent there is not served. Home is filled to its caps at once, never over them.
+            // Some stay at home whatever comes, for nothing else would tell how much is asked.
+            let home = quantised(need.hard).min(1.0 - STEP);
+            if home >= share || (home > 0.0 && home + WORTH >= share) {
+                return Move::Kept(share);
+            }
+            self.fall(policy, share, at);
+            return Move::Returned(home);
         }
         let down = policy.share_step_down * policy.tick_secs;
         let wanted = quantised(need.share().min(most));
@@ -306,9 +327,15 @@ impl ShareState {
         if next >= share {
             return Move::Kept(share);
         }
+        self.fall(policy, share, at);
+        Move::Lowered(next)
+    }
+
+    /// Notes that the share falls from `share`.
+    fn fall(&mut self, policy: &Policy, share: f64, at: UnixMillis) {
+        self.fell_from = self.following(policy, share, at).largest;
         self.changed_at = at;
         self.fell = true;
-        Move::Lowered(next)
     }
 
     /// Whether the last raise is less than a dwell ago. A clock set back ends the wait, not starts it.
@@ -329,6 +356,8 @@ pub(crate) struct Allowed {
     pub(crate) most: f64,
     /// Whether everything was seen, without which nothing is lowered.
     pub(crate) whole: bool,
+    /// Whether the cloud is dead: nothing is raised, and what home carries comes home.
+    pub(crate) dead: bool,
 }
 
 /// What became of a share.
@@ -336,6 +365,8 @@ pub(crate) struct Allowed {
 pub(crate) enum Move {
     Raised(f64),
     Lowered(f64),
+    /// Lowered at once, for the cloud is dead.
+    Returned(f64),
     Kept(f64),
     /// Kept because a lower one has not sufficed for long enough.
     Dwells(f64),
@@ -344,7 +375,11 @@ pub(crate) enum Move {
 impl Move {
     pub(crate) fn share(self) -> f64 {
         match self {
-            Self::Raised(s) | Self::Lowered(s) | Self::Kept(s) | Self::Dwells(s) => s,
+            Self::Raised(s)
+            | Self::Lowered(s)
+            | Self::Returned(s)
+            | Self::Kept(s)
+            | Self::Dwells(s) => s,
         }
     }
 }

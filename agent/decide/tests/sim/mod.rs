@@ -6,7 +6,8 @@
 //! bounded queue that drains at the cap, and what does not fit is dropped, counted and sent again;
 //! environments start at a bounded rate, serve one request at a time, and what finds none is refused;
 //! plans arrive two steps after the tick, and the parts report counters; gateways find a dead or hung
-//! service within a second and send its requests to the cloud until one that they try is answered.
+//! service within a second and send its requests to the cloud until one that they try is answered; a
+//! cloud may die, and what is sent there then fails until DNS says otherwise.
 
 #![allow(dead_code, reason = "each test binary uses the parts of the simulation that it needs")]
 #![allow(
@@ -143,6 +144,16 @@ pub(crate) enum Home {
     Fails(f64),
 }
 
+/// How the cloud is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Cloud {
+    Serves,
+    /// Refuses or hangs since this step: nothing sent there is answered, nor its admin listener.
+    Dead(u64),
+    /// Serves clients, but gateways cannot reach it since this step.
+    Cut(u64),
+}
+
 /// Steps until health checks notice, and until a request that hangs fails.
 const NOTICED: u64 = 10;
 const DEADLINE: u64 = 50;
@@ -160,6 +171,8 @@ pub(crate) struct Tick {
     /// Requests that failed at home.
     pub(crate) failed: u64,
     pub(crate) throttled: u64,
+    /// Requests that a dead cloud left without an answer.
+    pub(crate) lost: u64,
     pub(crate) requests: u64,
     pub(crate) home: u64,
     pub(crate) published: bool,
@@ -180,6 +193,8 @@ pub(crate) struct World {
     pub(crate) observations: Vec<Observation>,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) home: Home,
+    pub(crate) cloud_is: Cloud,
+    lost: u64,
     /// The cloud's gateways, where there may be any.
     pub(crate) aws: Option<Aws>,
     hanging: u64,
@@ -249,6 +264,8 @@ impl World {
             observations: Vec::new(),
             outcome: None,
             home: Home::Serves,
+            cloud_is: Cloud::Serves,
+            lost: 0,
             aws: Aws::of(
                 config,
                 MIX.map(|(name, ..)| name),
@@ -303,6 +320,7 @@ impl World {
 
     fn second(&mut self, rate: f64) {
         let before = (self.requests(), self.throttled(), self.home(), self.sent(), self.failed());
+        let lost = self.lost;
         let mut offered = 0.0;
         for _ in 0..STEPS {
             offered += self.advance(rate);
@@ -316,7 +334,8 @@ impl World {
             used: (self.sent() - before.3) as f64 * 8.0 / self.cap,
             failed: self.failed() - before.4,
             throttled: self.throttled() - before.1,
-            requests: self.requests() - before.0,
+            lost: self.lost - lost,
+            requests: self.requests() - before.0 + self.lost - lost,
             home: self.home() - before.2,
             published: outcome.decision.published,
             headline: outcome.headline.clone(),
@@ -340,7 +359,8 @@ impl World {
         }
         let mut missing = BTreeMap::new();
         loads.retain(|load| {
-            let silent = self.silent.contains(&load.name);
+            let dead = load.part == Part::Cloud && matches!(self.cloud_is, Cloud::Dead(_));
+            let silent = dead || self.silent.contains(&load.name);
             if silent {
                 missing.insert(load.name.clone(), "connection refused".to_owned());
             }
@@ -438,6 +458,10 @@ impl World {
                     continue;
                 }
             }
+            if let Cloud::Dead(_) = self.cloud_is {
+                self.lost += 1;
+                continue;
+            }
             let counts = self.cloud.routes.entry(RouteId::new(name).unwrap()).or_default();
             counts.arrivals += 1;
             if self.aws.as_mut().is_some_and(|aws| aws.takes(place)) {
@@ -470,10 +494,16 @@ impl World {
             Home::Dead(since) | Home::Hung(since) => Some(self.step - since),
         };
         self.believed &= down.is_none_or(|steps| steps < NOTICED);
-        let healthy = self.believed;
+        let reached = match self.cloud_is {
+            Cloud::Serves => true,
+            Cloud::Dead(since) | Cloud::Cut(since) => self.step - since < NOTICED,
+        };
         for gateway in &mut self.gateways {
-            let upstream = UpstreamLoad { healthy, ..UpstreamLoad::default() };
-            gateway.upstreams.insert("east-one-code".to_owned(), upstream);
+            for (name, healthy) in [("east-one-code", self.believed), ("cloud-127.0.2.1", reached)]
+            {
+                let upstream = UpstreamLoad { healthy, ..UpstreamLoad::default() };
+                gateway.upstreams.insert(name.to_owned(), upstream);
+            }
         }
         if down.is_some_and(|steps| steps >= DEADLINE) {
             let code = RouteId::new("code").unwrap();
@@ -488,6 +518,25 @@ impl World {
 
     pub(crate) fn hang(&mut self) {
         self.home = Home::Hung(self.step);
+    }
+
+    pub(crate) fn kill_cloud(&mut self) {
+        self.cloud_is = Cloud::Dead(self.step);
+    }
+
+    pub(crate) fn cut_cloud(&mut self) {
+        self.cloud_is = Cloud::Cut(self.step);
+    }
+
+    /// It starts again with nothing, or its processes go on where they were.
+    pub(crate) fn revive_cloud(&mut self, fresh: bool) {
+        self.cloud_is = Cloud::Serves;
+        if fresh {
+            self.cloud.boot += 1;
+            self.cloud.routes.clear();
+            self.cloud.functions = Some(FunctionsLoad::default());
+            self.environments = 0.0;
+        }
     }
 
     /// Requests that the cloud can serve in this step.
@@ -608,7 +657,7 @@ impl World {
         let mut text = String::new();
         for t in &self.ticks {
             text.push_str(&format!(
-                "{:4} s share {:.3} tier {} offered {:.2} req {:5} home {:5} failed {:4} throttled {:4} {}{}\n",
+                "{:4} s share {:.3} tier {} offered {:.2} req {:5} home {:5} failed {:4} throttled {:4} lost {:4} {}{}\n",
                 t.secs,
                 t.share,
                 t.tier,
@@ -617,6 +666,7 @@ impl World {
                 t.home,
                 t.failed,
                 t.throttled,
+                t.lost,
                 if t.published { "* " } else { "  " },
                 t.reasons.join(" | "),
             ));
