@@ -63,9 +63,8 @@ async fn handle(agents: &Agents, event: Value) -> Result<usize, Diagnostic> {
     if faults.is_empty() {
         return Ok(changes.len());
     }
-    let error_message = faults.join("; ");
-    tracing::error!(reason = error_message, "an event is not dealt with");
-    Err(Diagnostic { error_type: "AlarmNotDelivered".to_owned(), error_message })
+    // The runtime library logs it.
+    Err(Diagnostic { error_type: "AlarmNotDelivered".to_owned(), error_message: faults.join("; ") })
 }
 
 /// An error with what caused it.
