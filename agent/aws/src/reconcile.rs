@@ -261,11 +261,9 @@ fn leave(
         let chosen = surplus.iter().filter(|i| of(i)).take(BATCH);
         chosen.map(|i| i.id.clone()).collect::<Vec<_>>()
     };
-    let drain = ids(&|i| match targets.get(&i.id) {
-        Some(Health::Healthy) => light,
-        Some(Health::Initial | Health::Unhealthy) => true,
-        Some(Health::Draining) | None => false,
-    });
+    // Whatever its health seemed to be: that may be old.
+    let registered = |i: &Instance| targets.get(&i.id).is_some_and(|h| *h != Health::Draining);
+    let drain = ids(&|i| light && registered(i));
     if !drain.is_empty() {
         step.acts.push(Act::Drain { instances: drain });
     }
