@@ -7,7 +7,7 @@
 //! | variable | meaning |
 //! | --- | --- |
 //! | `SPILLWAY_AGENTS` | `http://HOST:PORT` of the agents' APIs, separated by commas |
-//! | `SPILLWAY_TOKEN` | the operator's token |
+//! | `SPILLWAY_TOKEN` | the operator's token; or one of each agent, separated by commas |
 //! | `SPILLWAY_LOG`, `SPILLWAY_LOG_FORMAT` | what to log (`info`), and `json` for a JSON object a line |
 
 use std::error::Error;
