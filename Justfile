@@ -48,7 +48,7 @@ build-aws: _compiler
 # Everything CI runs: format, lints, all tests.
 [group('check')]
 test: setup lint
-    cargo test --workspace --locked
+    cargo test --workspace --locked --no-fail-fast
 
 # Format and lints.
 [group('check')]
