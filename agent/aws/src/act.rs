@@ -106,10 +106,11 @@ impl fmt::Display for Act {
                 Ok(())
             }
             Self::SizeGroup { group, desired } => {
-                write!(f, "ask Auto Scaling group {group} for {desired} instances")
+                write!(f, "ask Auto Scaling group {group} for {}", some(*desired, "instance"))
             }
             Self::Launch(launch) => {
-                write!(f, "launch {} instances, client token {}", launch.count, launch.token)
+                let instances = some(launch.count, "instance");
+                write!(f, "launch {instances}, client token {}", launch.token)
             }
             Self::Register { instances } => write!(f, "register {}", instances.join(", ")),
             Self::Drain { instances } => write!(f, "deregister {}", instances.join(", ")),
@@ -118,13 +119,20 @@ impl fmt::Display for Act {
                 write!(f, "keep no environments of {function} warm")
             }
             Self::Provision { function, environments } => {
-                write!(f, "keep {environments} environments of {function} warm")
+                write!(f, "keep {} of {function} warm", some(*environments, "environment"))
             }
-            Self::SizeCache { replicas, .. } => write!(f, "give the cache {replicas} replicas"),
+            Self::SizeCache { replicas, .. } => {
+                write!(f, "give the cache {}", some(*replicas, "replica"))
+            }
             Self::AddReplica { id } => write!(f, "add replica {id} to the database"),
             Self::RemoveReplica { id } => write!(f, "remove replica {id} from the database"),
         }
     }
+}
+
+/// A number of things.
+fn some(n: u32, what: &str) -> String {
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 /// The last part of an ARN's path, which is its id.

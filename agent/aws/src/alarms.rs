@@ -32,7 +32,7 @@ const AGENT: Duration = Duration::from_secs(3);
 
 /// Tells the agent of alarms.
 #[derive(Debug)]
-pub struct Teller {
+pub(crate) struct Teller {
     config: std::sync::Arc<Config>,
     client: Client,
     token: PathBuf,
@@ -40,7 +40,7 @@ pub struct Teller {
 
 /// Why the agent was not told.
 #[derive(Debug, thiserror::Error)]
-pub enum TellError {
+pub(crate) enum TellError {
     /// The operator's token, which it wants to see, cannot be read.
     #[error("cannot read the operator's token {0}")]
     Token(PathBuf, #[source] std::io::Error),
@@ -60,7 +60,7 @@ impl TellError {
 impl Teller {
     /// Tells the agent of a configuration.
     #[must_use]
-    pub fn new(config: std::sync::Arc<Config>) -> Self {
+    pub(crate) fn new(config: std::sync::Arc<Config>) -> Self {
         let token = config.state_path("operator.token");
         Self { config, client: Client::default(), token }
     }
@@ -69,7 +69,7 @@ impl Teller {
     ///
     /// # Errors
     /// When it does not take it.
-    pub async fn tell(&self, change: &AlarmChange) -> Result<(), TellError> {
+    pub(crate) async fn tell(&self, change: &AlarmChange) -> Result<(), TellError> {
         // Read each time: a token can be changed while this runs.
         let token =
             files::read_secret(&self.token).map_err(|e| TellError::Token(self.token.clone(), e))?;
@@ -83,7 +83,12 @@ impl Teller {
 
 /// Takes changes from the queue until `shutdown`. A message leaves the queue once the agent knows all of
 /// it; one that nobody can read, or that the agent refuses, ends with the dead letters.
-pub async fn follow_queue(clients: &Clients, url: &str, teller: &Teller, shutdown: &Shutdown) {
+pub(crate) async fn follow_queue(
+    clients: &Clients,
+    url: &str,
+    teller: &Teller,
+    shutdown: &Shutdown,
+) {
     let mut pause = PAUSE.0;
     loop {
         let polled = tokio::select! {
@@ -156,7 +161,7 @@ async fn take(clients: &Clients, url: &str, teller: &Teller, message: &Message) 
 }
 
 /// Asks CloudWatch for the alarms of the site set, at once and then every so often, until `shutdown`.
-pub async fn ask(clients: &Clients, name: &str, teller: &Teller, shutdown: &Shutdown) {
+pub(crate) async fn ask(clients: &Clients, name: &str, teller: &Teller, shutdown: &Shutdown) {
     let mut over = BTreeMap::new();
     loop {
         if let Ok(changes) = describe(clients, name).await {
@@ -185,11 +190,10 @@ async fn tell_described(
             AlarmState::Ok => true,
             AlarmState::InsufficientData => continue,
         };
-        if !ends || known.get(&change.alarm) != Some(&at) {
-            if let Err(e) = teller.tell(&change).await {
-                failed = Some(e);
-                continue;
-            }
+        let new = !ends || known.get(&change.alarm) != Some(&at);
+        if new && let Err(e) = teller.tell(&change).await {
+            failed = Some(e);
+            continue;
         }
         if ends {
             over.insert(change.alarm, at);

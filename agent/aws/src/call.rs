@@ -25,7 +25,7 @@ const MESSAGE_CHARS_MAX: usize = 200;
 
 /// Why a call failed, as far as it matters to what is done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Class {
+pub(crate) enum Class {
     /// Too many calls.
     Throttled,
     /// The identity lacks the permission.
@@ -61,7 +61,7 @@ impl Class {
 
 /// A call that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct CallError {
+pub(crate) struct CallError {
     /// The permission that it needs, which is also its name: `ec2:RunInstances`.
     pub operation: &'static str,
     /// What kind of failure it is.
@@ -75,7 +75,7 @@ pub struct CallError {
 impl CallError {
     /// How an act that failed so ended.
     #[must_use]
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         match self.class {
             Class::Throttled | Class::Missing | Class::Busy => Outcome::Failed,
             Class::Unclear => Outcome::Unknown,
@@ -120,7 +120,7 @@ impl fmt::Display for CallError {
 
 /// The way out to AWS, shared by all calls.
 #[derive(Debug)]
-pub struct Calls {
+pub(crate) struct Calls {
     /// When the next call would go out if calls never paused.
     next: tokio::sync::Mutex<Instant>,
     book: Mutex<Book>,
@@ -144,7 +144,7 @@ impl Calls {
     ///
     /// # Errors
     /// When it fails after the SDK's retries, or not in time.
-    pub async fn make<T, E>(
+    pub(crate) async fn make<T, E>(
         &self,
         operation: &'static str,
         call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
@@ -161,7 +161,7 @@ impl Calls {
     ///
     /// # Errors
     /// As for [`Calls::make`].
-    pub async fn find<T, E>(
+    pub(crate) async fn find<T, E>(
         &self,
         operation: &'static str,
         none: &str,
@@ -229,14 +229,14 @@ impl Calls {
 
     /// The faults there are now, one sentence each.
     #[must_use]
-    pub fn faults(&self) -> Vec<String> {
+    pub(crate) fn faults(&self) -> Vec<String> {
         let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         book.faults.values().map(ToString::to_string).collect()
     }
 
     /// Counts of all calls, in the Prometheus text exposition format.
     #[must_use]
-    pub fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         let mut page = "# HELP spillway_aws_calls_total Calls of AWS by how they ended.\n\
                         # TYPE spillway_aws_calls_total counter\n"

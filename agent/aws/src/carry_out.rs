@@ -14,7 +14,7 @@ use crate::look::{AGENT_TAG, Look, SITE_SET_TAG};
 ///
 /// # Errors
 /// When AWS does not take it, or its answer is lost.
-pub async fn carry_out(
+pub(crate) async fn carry_out(
     clients: &Clients,
     config: &Aws,
     act: &Act,

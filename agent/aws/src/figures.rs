@@ -30,12 +30,12 @@ const AGENT: Duration = Duration::from_secs(3);
 
 /// The cloud's figures of the last whole minute, by name and subject.
 #[derive(Debug, Default)]
-pub struct Figures(Mutex<BTreeMap<(&'static str, String), f64>>);
+pub(crate) struct Figures(Mutex<BTreeMap<(&'static str, String), f64>>);
 
 impl Figures {
     /// In the Prometheus text exposition format.
     #[must_use]
-    pub fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         let figures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut page = String::new();
         let mut before = "";
@@ -54,7 +54,7 @@ impl Figures {
 }
 
 /// Publishes and reads until `shutdown`.
-pub async fn exchange(
+pub(crate) async fn exchange(
     clients: &Clients,
     config: &Config,
     aws: &Aws,

@@ -28,7 +28,7 @@ const GROUP_TAG: &str = "aws:autoscaling:groupName";
 
 /// What one look found, and the actions of the rules as they are, to be sent back with other weights.
 #[derive(Debug, Default)]
-pub struct Look {
+pub(crate) struct Look {
     /// For the decision.
     pub observed: Observed,
     /// By the rule's ARN.
@@ -42,7 +42,7 @@ pub struct Look {
 }
 
 /// Looks at everything that the configuration names, and at what carries its tags.
-pub async fn look(clients: &Clients, config: &Aws) -> Look {
+pub(crate) async fn look(clients: &Clients, config: &Aws) -> Look {
     let (gateways, rules, functions, data) = join4(
         gateways(clients, config),
         rules(clients, config),

@@ -15,8 +15,9 @@ const UNSEEN_SECS_MAX: u64 = 300;
 /// and for so long after its launch no description is believed that one showed it for good: a later one
 /// may be older.
 const SHOWN_SECS: u64 = 60;
-/// A rule's weights are believed to be those that were sent for so long, whatever a description says.
-const WEIGHED_SECS: u64 = 30;
+/// A rule's weights, and the group's size, are believed to be those that were sent for so long,
+/// whatever a description says.
+const SENT_SECS: u64 = 30;
 /// A launch that is not wanted any more and whose outcome is unknown is forgotten after so long: what
 /// it launched, if anything, is seen by then.
 const UNKNOWN_SECS_MAX: u64 = 120;
@@ -59,6 +60,9 @@ pub struct Kept {
     /// to be.
     #[serde(default)]
     pub weighed: BTreeMap<String, (Option<BTreeMap<String, u32>>, UnixMillis)>,
+    /// The largest size that the group was asked for lately, and when last.
+    #[serde(default)]
+    pub sized: Option<(u32, UnixMillis)>,
     /// Replicas that the cache had before any were added.
     pub cache_base: Option<u32>,
 }
@@ -106,7 +110,8 @@ impl Memory {
                 since(&mut self.sick, sick.map(|(id, _)| id), now);
             }
         }
-        self.kept.weighed.retain(|_, (_, at)| now < at.plus_secs(WEIGHED_SECS));
+        self.kept.weighed.retain(|_, (_, at)| now < at.plus_secs(SENT_SECS));
+        self.kept.sized = self.kept.sized.filter(|(_, at)| now < at.plus_secs(SENT_SECS));
         let long_over = |held: &Held| now >= held.until.plus_secs(2 * PAUSE_SECS_MAX);
         self.held.retain(|_, held| !long_over(held));
     }
@@ -124,8 +129,15 @@ impl Memory {
 
     /// Takes note that an act is about to be carried out, before the journal does.
     pub fn begun(&mut self, act: &Act, now: UnixMillis) {
-        if let Act::Weigh { rule, .. } = act {
-            self.kept.weighed.insert(rule.clone(), (None, now));
+        match act {
+            Act::Weigh { rule, .. } => {
+                self.kept.weighed.insert(rule.clone(), (None, now));
+            }
+            Act::SizeGroup { desired, .. } => {
+                let most = self.kept.sized.map_or(0, |(most, _)| most).max(*desired);
+                self.kept.sized = Some((most, now));
+            }
+            _ => {}
         }
     }
 

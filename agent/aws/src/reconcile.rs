@@ -91,7 +91,7 @@ fn scale(
     let healthy = serving.iter().filter(|id| targets.get(**id) == Some(&Health::Healthy)).count();
     let light = weigh(config, gateways, fleet, observed, healthy, memory, step);
     if let Some((name, group)) = gateways.autoscaling_group.as_ref().zip(group) {
-        size_group(name, group, wanted, light, step);
+        size_group(name, group, wanted, light, memory, step);
     }
     // Without a full list there is no telling what is there already, and what is too much.
     if observed.instances.is_none() {
@@ -229,7 +229,14 @@ fn weigh(
 }
 
 /// Asks the group for its size. It drains what it ends.
-fn size_group(name: &str, group: &Group, wanted: u32, light: bool, step: &mut Step) {
+fn size_group(
+    name: &str,
+    group: &Group,
+    wanted: u32,
+    light: bool,
+    memory: &Memory,
+    step: &mut Step,
+) {
     let desired = wanted.max(group.min).min(group.max);
     if desired < wanted {
         step.warnings.push(format!(
@@ -240,11 +247,14 @@ fn size_group(name: &str, group: &Group, wanted: u32, light: bool, step: &mut St
     wait_for(group.instances.len() - staying, "instances of the group to end", step);
     let asked = usize::try_from(group.desired).unwrap_or(usize::MAX);
     wait_for(asked.saturating_sub(staying), "instances of the group to start", step);
-    if desired < group.desired && !light {
+    // A description may be older than what was asked for: less than either is less.
+    let most = memory.kept.sized.map_or(0, |(most, _)| most).max(group.desired);
+    if desired >= most || light {
+        if desired != group.desired {
+            step.acts.push(Act::SizeGroup { group: name.to_owned(), desired });
+        }
+    } else {
         step.waiting.push("rules to give gateways less, before there are fewer".to_owned());
-    }
-    if desired > group.desired || (desired < group.desired && light) {
-        step.acts.push(Act::SizeGroup { group: name.to_owned(), desired });
     }
 }
 
