@@ -40,10 +40,15 @@ spillway *ARGS: build
 build: _compiler
     cargo build --release --locked -p spillway-cli -p spillway-one-code
 
+# Build `spillway-aws`, which scales AWS. The AWS SDK takes minutes and gigabytes the first time.
+[group('run')]
+build-aws: _compiler
+    cargo build --release --locked -p spillway-aws
+
 # Everything CI runs: format, lints, all tests.
 [group('check')]
 test: setup lint
-    cargo test --workspace --locked
+    cargo test --workspace --locked --no-fail-fast
 
 # Format and lints.
 [group('check')]

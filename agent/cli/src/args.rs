@@ -64,6 +64,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: KnobCommand,
     },
+    /// What AWS is to be, and making it so by hand. Needs `spillway-aws`.
+    Cloud {
+        #[command(subcommand)]
+        command: CloudCommand,
+    },
     /// Run one part in the foreground, as `up` and service managers do.
     Run {
         /// Which kind.
@@ -213,6 +218,26 @@ pub(crate) enum Profile {
 pub(crate) enum PlanCommand {
     /// Print the plan in force.
     Show,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum CloudCommand {
+    /// Say what would be done to make AWS what the plan in force says.
+    Plan,
+    /// Make AWS what the plan in force says, and wait until it is.
+    Apply(CloudOptions),
+    /// Drain and end everything that was scaled up, and wait until it is gone.
+    Drain(CloudOptions),
+}
+
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct CloudOptions {
+    /// Only say what would be done.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Give up after so long: `90s`, `15m`, `2h`; at most a day.
+    #[arg(long, default_value = "15m", value_name = "TIME", value_parser = secs)]
+    pub within: u64,
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -36,7 +36,7 @@ pub(crate) fn ensure(config: &Config) -> anyhow::Result<Vec<String>> {
     let private = config.state_path("plan.key");
     let public = config.state_path("plan.pub");
     let key = if private.exists() {
-        let text = std::fs::read_to_string(&private)
+        let text = spillway_part::files::read_secret(&private)
             .with_context(|| format!("cannot read {}", private.display()))?;
         plan::signing_key(&text).with_context(|| private.display().to_string())?
     } else {

@@ -3,6 +3,7 @@
 
 mod args;
 mod check;
+mod cloud;
 mod demo;
 mod keys;
 mod operator;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Status => operator::status(&args),
         Command::Explain { client } => operator::explain(&args, *client),
         Command::Plan { command: args::PlanCommand::Show } => operator::plan_show(&args),
+        Command::Cloud { command } => cloud::hand_over(&args, *command),
         Command::Tier { command } => operator::tier(&args, command),
         Command::Knob { command } => operator::knob(&args, command),
     };

@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 
 use anyhow::Context as _;
 use spillway_model::SiteId;
-use spillway_part::start::{end_with_parent, load_config, shutdown_on_signals};
+use spillway_part::start::{end_with_parent, load_config, open_files, shutdown_on_signals};
 use spillway_part::{StartError, log};
 
 use crate::args::{Args, RunPart};
@@ -14,6 +14,7 @@ use crate::up;
 pub(crate) fn run(args: &Args, part: RunPart, name: Option<&str>) -> anyhow::Result<ExitCode> {
     log::init();
     end_with_parent().context("cannot start")?;
+    open_files();
     let path = args.config_path();
     let config = load_config(&path)?;
     let name =

@@ -235,6 +235,10 @@ impl OrderBook {
                 let before = orders.alarms.remove(&name);
                 book.alarms.take(change, now);
                 book.orders.alarms = book.alarms.orders(now);
+                // Most alarms that are over ordered nothing: then there is no effect to wait for.
+                if before.is_none() && !book.orders.alarms.contains_key(&name) {
+                    return Given { version: book.version, replaced: None };
+                }
                 before.map(|(order, until)| alarm_status(&name, &order, until))
             }
         };
@@ -435,6 +439,9 @@ mod tests {
         let over = book.apply(alarm("failing", AlarmState::Ok, 600), at);
         assert_eq!(over.replaced.unwrap().subject, "alarm failing");
         assert!(book.live(at).0.alarms.is_empty());
+        let version = book.live(at).1;
+        let unheard_of = book.apply(alarm("slow", AlarmState::Ok, 600), at);
+        assert_eq!((unheard_of.version, unheard_of.replaced), (version, None), "no effect");
         let again = alarm("failing", AlarmState::Alarm, 600);
         assert_eq!(book.is_news(&again, at), Ok(false));
         assert_eq!(book.is_news(&Order::Tier(None), at), Ok(true));

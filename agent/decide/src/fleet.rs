@@ -301,7 +301,7 @@ impl FleetState {
         }
         match &sense.there {
             Ok(there) => {
-                let some = there.gateways_launched + there.gateways_draining > 0;
+                let some = there.gateways_launched.max(there.gateways_draining) > 0;
                 if wanted > 0 || some {
                     let draining = match there.gateways_draining {
                         0 => String::new(),

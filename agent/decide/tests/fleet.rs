@@ -1,6 +1,8 @@
 //! The two stages of a burst: functions take the shock, gateways in the cloud what lasts, and after it
 //! there is nothing left.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod sim;
 
 use sim::aws::config_on_aws;
@@ -174,6 +176,32 @@ fn a_report_that_is_of_long_ago_is_none() {
             assert_eq!(outcome.plan.fleet.gateways, before.gateways);
         }
         state = outcome.state;
+    }
+}
+
+#[test]
+fn an_absurd_report_breaks_nothing() {
+    let mut world = world(12, &[Some(30)]);
+    world.run(250, 0.05, flash(0.4, 8.0, 20, 300));
+    let last = world.observations.last().unwrap().clone();
+    for n in [0, 1, u32::MAX] {
+        for percent in [0, 100, u8::MAX] {
+            let mut observation = last.clone();
+            observation.at = last.at.plus_secs(1);
+            for load in &mut observation.loads {
+                load.at = observation.at;
+                if let Some(there) = &mut load.fleet {
+                    there.gateways_launched = n;
+                    there.gateways_healthy = n;
+                    there.gateways_draining = n;
+                    there.gateway_percent = percent;
+                    there.seen_at = observation.at.plus_secs(u64::from(n));
+                }
+            }
+            let outcome = decide(&world.policy, &world.state, &observation);
+            let fleet = &outcome.plan.fleet;
+            assert!(fleet.gateways <= 8 && fleet.gateway_percent <= 90, "{fleet:?}");
+        }
     }
 }
 

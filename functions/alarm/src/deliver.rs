@@ -29,6 +29,16 @@ pub enum AgentsError {
     /// Too many.
     #[error("SPILLWAY_AGENTS names {0} agents, but at most {AGENTS_MAX} can be told")]
     TooMany(usize),
+    /// It is not clear whose they are.
+    #[error(
+        "SPILLWAY_TOKEN holds {tokens} tokens for {agents} agents: write one for all, or one of each, separated by commas"
+    )]
+    Tokens {
+        /// Tokens there are.
+        tokens: usize,
+        /// Agents there are.
+        agents: usize,
+    },
 }
 
 /// Why an agent was not told.
@@ -65,14 +75,13 @@ pub enum Untold {
 /// The agents that are told of alarms.
 #[derive(Clone)]
 pub struct Agents {
-    /// `HOST:PORT` of each API.
-    addresses: Vec<String>,
-    token: String,
+    /// `HOST:PORT` of each API, and its operator's token.
+    agents: Vec<(String, String)>,
 }
 
 impl Agents {
     /// The agents that variables name, as `lookup` gives them: `SPILLWAY_AGENTS`, their URLs with commas
-    /// between, and `SPILLWAY_TOKEN`, the operator's token.
+    /// between, and `SPILLWAY_TOKEN`, the operator's token of all of them or the tokens of each.
     ///
     /// # Errors
     /// When a variable is missing, or names no agents.
@@ -81,20 +90,26 @@ impl Agents {
             let value = lookup(name).filter(|value| !value.trim().is_empty());
             value.ok_or(AgentsError::Variable(name))
         };
-        let (agents, token) = (needed("SPILLWAY_AGENTS")?, needed("SPILLWAY_TOKEN")?);
+        let (agents, tokens) = (needed("SPILLWAY_AGENTS")?, needed("SPILLWAY_TOKEN")?);
         let addresses: Vec<String> = agents.split(',').map(address).collect::<Result<_, _>>()?;
         if addresses.len() > AGENTS_MAX {
             return Err(AgentsError::TooMany(addresses.len()));
         }
-        Ok(Self { addresses, token: token.trim().to_owned() })
+        let tokens: Vec<&str> = tokens.split(',').map(str::trim).collect();
+        if tokens.len() != 1 && tokens.len() != addresses.len() {
+            return Err(AgentsError::Tokens { tokens: tokens.len(), agents: addresses.len() });
+        }
+        let tokens = tokens.iter().cycle().map(|token| (*token).to_owned());
+        Ok(Self { agents: addresses.into_iter().zip(tokens).collect() })
     }
 
     /// Tells every agent of every change, all agents at once and the changes in their order. Returns
     /// who was not told of all of them, and why.
     pub async fn tell(&self, changes: &[AlarmChange]) -> Vec<Untold> {
         // An environment sleeps between events: a connection from before may lead nowhere by now.
-        let client = Client::default().with_token(self.token.clone());
-        let told = self.addresses.iter().map(async |agent| {
+        let client = Client::default();
+        let told = self.agents.iter().map(async |(agent, token)| {
+            let client = client.clone().with_token(token.clone());
             let telling = tokio::time::timeout(DEADLINE, tell_one(&client, agent, changes));
             telling.await.unwrap_or_else(|_| vec![Untold::Deadline { agent: agent.clone() }])
         });
@@ -162,10 +177,30 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_of_all_agents_or_of_one() {
+        let read = |tokens: &str| {
+            let agents = Agents::read(|name| match name {
+                "SPILLWAY_AGENTS" => Some("http://a:1,http://b:2".to_owned()),
+                _ => Some(tokens.to_owned()),
+            });
+            agents.map(|agents| agents.agents)
+        };
+        let pair = |a: &str, b: &str| {
+            vec![("a:1".to_owned(), a.to_owned()), ("b:2".to_owned(), b.to_owned())]
+        };
+        assert_eq!(read("x\n").unwrap(), pair("x", "x"));
+        assert_eq!(read("x, y\n").unwrap(), pair("x", "y"));
+        let refused = read("x,y,z").unwrap_err().to_string();
+        assert!(refused.starts_with("SPILLWAY_TOKEN holds 3 tokens for 2 agents"), "{refused}");
+    }
+
+    #[test]
     fn agents_are_named_by_urls() {
         let named = agents("http://10.0.1.2:9100, http://agent.internal:9100/,http://[fd00::1]:80");
         let expected = ["10.0.1.2:9100", "agent.internal:9100", "[fd00::1]:80"];
-        assert_eq!(named.unwrap().addresses, expected);
+        let named = named.unwrap().agents;
+        assert_eq!(named.iter().map(|(at, _)| at.as_str()).collect::<Vec<_>>(), expected);
+        assert!(named.iter().all(|(_, token)| token == "token"));
         for bad in [
             "10.0.1.2:9100",
             "https://10.0.1.2:9100",

@@ -7,7 +7,7 @@
 //! | variable | meaning |
 //! | --- | --- |
 //! | `SPILLWAY_AGENTS` | `http://HOST:PORT` of the agents' APIs, separated by commas |
-//! | `SPILLWAY_TOKEN` | the operator's token |
+//! | `SPILLWAY_TOKEN` | the operator's token; or one of each agent, separated by commas |
 //! | `SPILLWAY_LOG`, `SPILLWAY_LOG_FORMAT` | what to log (`info`), and `json` for a JSON object a line |
 
 use std::error::Error;
@@ -63,9 +63,8 @@ async fn handle(agents: &Agents, event: Value) -> Result<usize, Diagnostic> {
     if faults.is_empty() {
         return Ok(changes.len());
     }
-    let error_message = faults.join("; ");
-    tracing::error!(reason = error_message, "an event is not dealt with");
-    Err(Diagnostic { error_type: "AlarmNotDelivered".to_owned(), error_message })
+    // The runtime library logs it.
+    Err(Diagnostic { error_type: "AlarmNotDelivered".to_owned(), error_message: faults.join("; ") })
 }
 
 /// An error with what caused it.

@@ -26,11 +26,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use spillway_model::Config;
 use spillway_model::load::Part;
 use spillway_part::admin::Identity;
-use spillway_part::start::{DRAIN, listen_tcp};
+use spillway_part::start::{DRAIN, listen_tcp, open_files};
 use spillway_part::{Admin, Plans, Shutdown, StartError, follow};
 use tokio::net::TcpListener;
 
@@ -119,7 +118,8 @@ pub async fn serve(
 ) -> Result<(), LocalCloudError> {
     let local = config.cloud.local.as_ref().ok_or(LocalCloudError::NotConfigured)?;
     let routes = Routes::new(config)?;
-    raise_descriptor_limit();
+    // An environment takes four descriptors here and a client one.
+    open_files();
     let limits = Limits {
         environments_max: local.environments_max,
         burst_per_10s: local.burst_per_10s,
@@ -155,16 +155,5 @@ pub async fn serve(
             serving.await;
             ended.map_err(broken("admin"))
         }
-    }
-}
-
-/// An environment takes four descriptors here and a client one; the soft limit is often 1,024.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, raised)
-    {
-        tracing::warn!(%error, "the number of open files cannot be raised; clients may have to wait");
     }
 }

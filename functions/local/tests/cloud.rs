@@ -506,7 +506,7 @@ async fn a_killed_cloud_leaves_no_process() {
     let example = std::fs::read_to_string(CONFIG).unwrap();
     let text = example
         .replace("../var", state.to_str().unwrap())
-        .replace("127.0.2.1:8080", &front.to_string())
+        .replace("127.0.2.1", &front.ip().to_string())
         .replace("127.0.0.1:9401", &admin.to_string())
         .replace("127.0.0.1:9100", &agent.to_string());
     let file = folder.path().join("spillway.toml");

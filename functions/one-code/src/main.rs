@@ -79,6 +79,7 @@ fn run_function() -> anyhow::Result<()> {
 
 fn run_service(config: &std::path::Path, name: &str) -> anyhow::Result<()> {
     start::end_with_parent().context("cannot follow the supervisor")?;
+    start::open_files();
     let seed = match std::env::var("ONE_CODE_SEED") {
         Ok(text) => text.parse().ok().filter(|n| *n <= SEED_MAX).with_context(|| {
             format!("ONE_CODE_SEED is `{text}`; write a number up to {SEED_MAX}")

@@ -27,7 +27,7 @@ use spillway_model::config::Site;
 use spillway_model::load::{Load, Part};
 use spillway_model::{Config, SiteId};
 use spillway_part::admin::Identity;
-use spillway_part::{Admin, Plans, Shutdown, StartError, follow, manager, start};
+use spillway_part::{Admin, Plans, Shutdown, StartError, follow, start};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
@@ -39,7 +39,7 @@ use crate::upstreams::Upstreams;
 const CONNECTIONS_MAX: usize = 65_536;
 /// Descriptors kept for everything that is not a user's connection: listeners, health checks, the
 /// agent, the log.
-const DESCRIPTORS_RESERVED: u64 = 64;
+const DESCRIPTORS_RESERVED: usize = 64;
 
 /// Why the balancer ended.
 #[derive(Debug, thiserror::Error)]
@@ -113,9 +113,8 @@ pub async fn run(
         name: site.to_string(),
         known: config.sites.iter().map(|s| s.id.to_string()).collect::<Vec<_>>().join(", "),
     })?;
-    let clients = start::listen_tcp(site.balancer.listen, "site.balancer.listen").await?;
     // Nobody stands in for it: who connects while it is started anew waits in its socket.
-    manager::keep("site.balancer.listen", &clients);
+    let clients = start::listen_tcp_kept(site.balancer.listen, "site.balancer.listen").await?;
     let admin = start::listen_tcp(site.balancer.admin, "site.balancer.admin").await?;
     let plans = follow::follow(&config, &name(site), &shutdown)?;
     let options = Options { connections_max: connections_max(), ..Options::default() };
@@ -190,19 +189,8 @@ fn name(site: &Site) -> String {
     format!("{}-balancer", site.id)
 }
 
-/// Raises the soft limit on descriptors to the hard one, and says how many connections it allows: a
-/// connection takes two, one on either side.
+/// How many connections the limit on open files allows: one takes two, one on either side.
 fn connections_max() -> usize {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: maximum, maximum };
-    let descriptors = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => maximum,
-        Err(e) => {
-            tracing::warn!(error = %e, "the limit on open files stays as it is");
-            current
-        }
-    };
-    let pairs = descriptors.unwrap_or(u64::MAX).saturating_sub(DESCRIPTORS_RESERVED) / 2;
-    usize::try_from(pairs).unwrap_or(usize::MAX).clamp(1, CONNECTIONS_MAX)
+    let pairs = start::open_files().saturating_sub(DESCRIPTORS_RESERVED) / 2;
+    pairs.clamp(1, CONNECTIONS_MAX)
 }

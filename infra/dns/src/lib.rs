@@ -23,7 +23,7 @@ mod tests;
 use std::sync::Arc;
 
 use spillway_model::Config;
-use spillway_part::{Shutdown, StartError, follow, manager, start};
+use spillway_part::{Shutdown, StartError, follow, start};
 
 pub use answer::{Outcome, Transport, answer};
 pub use master::{Place, ZoneError, ZoneErrors};
@@ -65,14 +65,12 @@ pub fn zones(config: &Config) -> Result<Zones, ZoneErrors> {
 /// When it cannot start, or its admin listener fails.
 pub async fn run(config: Arc<Config>, shutdown: Shutdown) -> Result<(), DnsError> {
     let zones = Arc::new(zones(&config)?);
+    // What is asked while the name server is started anew waits in its sockets.
     let sockets = Sockets {
-        udp: start::listen_udp(config.dns.listen, "dns.listen").await?,
-        tcp: start::listen_tcp(config.dns.listen, "dns.listen").await?,
+        udp: start::listen_udp_kept(config.dns.listen, "dns.listen").await?,
+        tcp: start::listen_tcp_kept(config.dns.listen, "dns.listen").await?,
         admin: start::listen_tcp(config.dns.admin, "dns.admin").await?,
     };
-    // What is asked while the name server is started anew waits in its sockets.
-    manager::keep("dns.listen", &sockets.udp);
-    manager::keep("dns.listen", &sockets.tcp);
     let plans = follow::follow(&config, "dns", &shutdown)?;
     serve(&config, zones, sockets, plans, shutdown).await
 }

@@ -13,8 +13,22 @@ use spillway_part::{Shutdown, clock};
 use crate::options::HealthOptions;
 use crate::upstream::Upstream;
 
+/// What an upstream must answer to pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// 2xx: it serves.
+    Success,
+    /// Anything: it is there. Load balancers answer for themselves, and checks are to start no function.
+    Answer,
+}
+
 /// Checks an upstream until `shutdown`, and closes its old idle connections on the way.
-pub(crate) async fn watch(upstream: Arc<Upstream>, options: HealthOptions, shutdown: Shutdown) {
+pub(crate) async fn watch(
+    upstream: Arc<Upstream>,
+    pass: Pass,
+    options: HealthOptions,
+    shutdown: Shutdown,
+) {
     let client = Client::default();
     let address = upstream.pool.address();
     let mut ticks = tokio::time::interval(options.period);
@@ -28,7 +42,7 @@ pub(crate) async fn watch(upstream: Arc<Upstream>, options: HealthOptions, shutd
         let check = client.call(Method::GET, address, "/healthz", Bytes::new(), options.deadline);
         let passed = tokio::select! {
             answer = check => match answer {
-                Ok(answer) => answer.status.is_success(),
+                Ok(answer) => pass == Pass::Answer || answer.status.is_success(),
                 Err(CallError::Deadline(..)) => upstream.answers() != answers,
                 Err(_) => false,
             },

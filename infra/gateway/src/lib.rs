@@ -57,6 +57,8 @@ pub use crate::head::Refusal;
 pub use crate::options::{HealthOptions, Options, PoolOptions};
 pub use crate::route::RouteError;
 
+/// Open files that are not connections of clients or to services: listeners, logs, checks.
+const FILES_RESERVED: usize = 64;
 /// How long the last lines of the access log may take, and the last answers of the admin listener.
 const END_DEADLINE: Duration = Duration::from_millis(200);
 
@@ -95,7 +97,10 @@ pub async fn run(config: Arc<Config>, name: &str, shutdown: Shutdown) -> Result<
     let admin = start::listen_tcp(instance.admin, &format!("{what}.admin")).await?;
     let plans = follow::follow(&config, name, &shutdown)?;
     let access_log = Some(config.state_path("log").join(format!("{name}.access.log")));
-    let options = Options { access_log, ..Options::default() };
+    let mut options = Options { access_log, ..Options::default() };
+    // A client's request may have its connection to an upstream beside it.
+    let pairs = start::open_files().saturating_sub(FILES_RESERVED) / 2;
+    options.connections_max = options.connections_max.min(pairs.max(1));
     serve(&config, site, name, plans, Listeners { requests, admin }, options, shutdown).await
 }
 
@@ -117,9 +122,11 @@ pub async fn serve(
         Gateway::new(config, site, plans.clone(), options, log.clone(), shutdown.clone())?;
     let gateway = Arc::new(gateway);
 
-    for upstream in &gateway.services {
+    let services = gateway.services.iter().map(|upstream| (upstream, health::Pass::Success));
+    let cloud = gateway.cloud.iter().map(|upstream| (upstream, health::Pass::Answer));
+    for (upstream, pass) in services.chain(cloud) {
         let health = gateway.options.health.clone();
-        tokio::spawn(health::watch(upstream.clone(), health, shutdown.clone()));
+        tokio::spawn(health::watch(upstream.clone(), pass, health, shutdown.clone()));
     }
     if let Some(log) = log.clone() {
         tokio::spawn(reopen_on_hangup(log, shutdown.clone()));

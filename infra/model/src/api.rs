@@ -41,10 +41,11 @@ pub struct Status {
     /// What is not as it should be with the agent itself, one sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// The operators' orders in force, the tier's first.
+    /// The orders in force: the operators' on the tier, those of alarms, the operators' on knobs.
     #[serde(default)]
     pub orders: Vec<OrderStatus>,
-    /// In the answer to an order on the tier: the order it replaced or cleared, if there was one.
+    /// In the answer to an order on the tier, or to a change of an alarm: the order it replaced or
+    /// cleared, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<OrderStatus>,
     /// Per site.
@@ -152,7 +153,7 @@ pub struct Explain {
     /// again publish nothing.
     #[serde(default)]
     pub published: Option<Decision>,
-    /// The operators' orders in force, the tier's first.
+    /// The orders in force: the operators' on the tier, those of alarms, the operators' on knobs.
     #[serde(default)]
     pub orders: Vec<OrderStatus>,
     /// For the client asked about, per site.
@@ -211,18 +212,20 @@ mod prefix_text {
 pub const BY_CHARS_MAX: usize = 200;
 
 /// Whether a character may do other things to a terminal than show itself: control characters, line
-/// and paragraph separators, and those that change the direction of writing. Orders that hold one are
-/// refused, and whatever prints text that others wrote escapes them.
+/// and paragraph separators, those that change the direction of writing, and those without a width.
+/// Orders that hold one are refused, and whatever prints text that others wrote escapes them.
 #[must_use]
 pub fn unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let of_width_zero =
+        matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2064}' | '\u{feff}');
+    let directs = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || of_width_zero || directs || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// An operator's order in force.
+/// An order in force, an operator's or an alarm's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderStatus {
-    /// What it is about: `tier`, or `knob ID`.
+    /// What it is about: `tier`, `knob ID`, or `alarm NAME` for what an alarm orders on the tier.
     pub subject: String,
     /// What it does: `at least tier 2 (visible)`, `knob qr-text on` or `knob qr-text held off`.
     pub what: String,

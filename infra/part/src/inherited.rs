@@ -32,16 +32,25 @@ pub(crate) fn take(name: &str, kind: SocketType, address: SocketAddr) -> Option<
     choose(&mut left, name, kind, address)
 }
 
+/// What a socket is called that the manager keeps: it takes one of a name back together with all
+/// others of that name, and so the two kinds must not share one.
+pub(crate) fn kept_name(name: &str, kind: SocketType) -> String {
+    let kind = if kind == SocketType::DGRAM { "udp" } else { "tcp" };
+    format!("{name}/{kind}")
+}
+
 fn choose(
     left: &mut Vec<(String, OwnedFd)>,
     name: &str,
     kind: SocketType,
     address: SocketAddr,
 ) -> Option<OwnedFd> {
+    let kept = kept_name(name, kind);
     let of_name = |(called, fd): &mut (String, OwnedFd)| {
-        called == name && rustix::net::sockopt::socket_type(fd).is_ok_and(|is| is == kind)
+        (*called == name || *called == kept)
+            && rustix::net::sockopt::socket_type(fd).is_ok_and(|is| is == kind)
     };
-    let mut taken = None;
+    let (mut taken, mut stale) = (None, false);
     for (_, fd) in left.extract_if(.., of_name) {
         let at = rustix::net::getsockname(&fd).ok().and_then(|at| SocketAddr::try_from(at).ok());
         if at == Some(address) {
@@ -51,8 +60,11 @@ fn choose(
                 name, %address, handed_over = at.map(|at| at.to_string()),
                 "a socket was handed over that is not where the configuration says; it is not used",
             );
-            manager::forget(name);
+            stale = true;
         }
+    }
+    if stale {
+        manager::forget(&kept);
     }
     taken
 }
@@ -120,7 +132,7 @@ mod tests {
         let mut left = vec![
             ("dns.listen".to_owned(), OwnedFd::from(elsewhere)),
             ("dns.listen".to_owned(), OwnedFd::from(udp)),
-            ("dns.listen".to_owned(), OwnedFd::from(tcp)),
+            ("dns.listen/tcp".to_owned(), OwnedFd::from(tcp)),
         ];
         assert!(choose(&mut left, "dns.admin", SocketType::STREAM, tcp_at).is_none());
         assert_eq!(left.len(), 3);

@@ -104,7 +104,7 @@ async fn tend_to(manager: &Manager, how: impl Fn() -> Option<String>, shutdown: 
 
 /// Asks the manager to keep `socket` open while this part is started anew, and to hand it over then
 /// under `name`. Whether it does is its own choice (`FileDescriptorStoreMax=` of the unit).
-pub fn keep(name: &str, socket: &impl AsFd) {
+pub(crate) fn keep(name: &str, socket: &impl AsFd) {
     if let Some(manager) = Manager::of_environment() {
         // The manager watches what it keeps for hang-ups; a listening socket has none.
         manager.tell(&format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0"), Some(socket.as_fd()));

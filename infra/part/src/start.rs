@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::SocketType;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use spillway_model::Config;
 use spillway_model::config::{Problem, Problems};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
-use crate::inherited;
+use crate::{inherited, manager};
 
 /// Cancelled when the process should stop taking work. What is under way may finish within
 /// [`DRAIN`].
@@ -112,34 +113,94 @@ pub fn read_config(path: &Path) -> Result<String, StartError> {
     })
 }
 
+/// Raises the soft limit on open files to the hard one, and says how many that allows. The usual soft
+/// limit of 1,024 is less than the clients of one busy second.
+pub fn open_files() -> usize {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let allowed = match setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        Ok(()) => maximum,
+        Err(error) => {
+            tracing::warn!(%error, "the limit on open files stays as it is");
+            current
+        }
+    };
+    allowed.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX)
+}
+
+/// Connections that may wait to be accepted: those of a burst, not of 128 clients. The kernel's
+/// `net.core.somaxconn` bounds it too.
+const BACKLOG: u32 = 4096;
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// Listens on TCP with address reuse; `what` is the field of the configuration that says where. A
 /// socket that was handed over under that name is taken instead of a new one.
 ///
 /// # Errors
 /// When the address is taken or cannot be listened on.
 pub async fn listen_tcp(address: SocketAddr, what: &str) -> Result<TcpListener, StartError> {
+    tcp(address, what, |_| {}).await
+}
+
+/// Listens as [`listen_tcp`] does, and has the service manager keep the socket open while the part is
+/// started anew, for a part that nobody stands in for meanwhile.
+///
+/// # Errors
+/// As [`listen_tcp`].
+pub async fn listen_tcp_kept(address: SocketAddr, what: &str) -> Result<TcpListener, StartError> {
+    tcp(address, what, |new| manager::keep(&inherited::kept_name(what, SocketType::STREAM), new))
+        .await
+}
+
+/// `tell` is told of a new socket: one that was handed over is kept by whoever did that.
+async fn tcp(
+    address: SocketAddr,
+    what: &str,
+    tell: impl FnOnce(&TcpListener),
+) -> Result<TcpListener, StartError> {
     let listener = match inherited::take(what, SocketType::STREAM, address) {
         Some(socket) => {
             let socket = std::net::TcpListener::from(socket);
             socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket))
         }
-        None => TcpListener::bind(address).await,
+        None => listen(address).inspect(tell),
     };
     listener.map_err(|e| listen_error("TCP", address, what, e))
 }
 
-/// Binds a UDP socket; `what` is the field of the configuration that says where. A socket that was
-/// handed over under that name is taken instead of a new one.
+/// Binds a UDP socket as [`listen_tcp`] does a TCP listener.
 ///
 /// # Errors
 /// When the address is taken or cannot be bound.
 pub async fn listen_udp(address: SocketAddr, what: &str) -> Result<UdpSocket, StartError> {
+    udp(address, what, |_| {}).await
+}
+
+/// Binds a UDP socket that is kept as that of [`listen_tcp_kept`] is.
+///
+/// # Errors
+/// As [`listen_udp`].
+pub async fn listen_udp_kept(address: SocketAddr, what: &str) -> Result<UdpSocket, StartError> {
+    udp(address, what, |new| manager::keep(&inherited::kept_name(what, SocketType::DGRAM), new))
+        .await
+}
+
+async fn udp(
+    address: SocketAddr,
+    what: &str,
+    tell: impl FnOnce(&UdpSocket),
+) -> Result<UdpSocket, StartError> {
     let socket = match inherited::take(what, SocketType::DGRAM, address) {
         Some(socket) => {
             let socket = std::net::UdpSocket::from(socket);
             socket.set_nonblocking(true).and_then(|()| UdpSocket::from_std(socket))
         }
-        None => UdpSocket::bind(address).await,
+        None => UdpSocket::bind(address).await.inspect(tell),
     };
     socket.map_err(|e| listen_error("UDP", address, what, e))
 }

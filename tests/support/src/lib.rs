@@ -3,10 +3,12 @@
 
 mod loopback;
 mod process;
+mod runtime_api;
 mod servers;
 mod spillway;
 
 pub use loopback::Block;
 pub use process::{Process, wait_until};
+pub use runtime_api::RuntimeApi;
 pub use servers::{Postgres, Redis};
 pub use spillway::{Spillway, example_config, program};

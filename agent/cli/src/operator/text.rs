@@ -181,6 +181,7 @@ fn heading(plan: &Plan, now: UnixMillis) -> String {
     format!("generation {generation}, tier {tier}\npublished {issued}, {good}{ends}")
 }
 
+/// What each site does, and the cloud's gateways if there are any.
 fn sites(plan: &Plan) -> String {
     let line = |site: &SitePlan| {
         let spilled = spilled(site.share, site.mode);
@@ -188,7 +189,15 @@ fn sites(plan: &Plan) -> String {
             spilled.map_or_else(|| "all at home".to_owned(), |text| format!("spills {text}"));
         format!("{spilled}, DNS TTL {} s", site.dns_ttl_secs)
     };
-    plan.sites.iter().map(|(id, site)| format!("\n  {id}: {}", line(site))).collect()
+    let sites = plan.sites.iter().map(|(id, site)| format!("\n  {id}: {}", line(site)));
+    let fleet = &plan.fleet;
+    let gateways = (!fleet.is_none()).then(|| {
+        format!(
+            "\n  cloud gateways: {} for {} % of its requests",
+            fleet.gateways, fleet.gateway_percent
+        )
+    });
+    sites.chain(gateways).collect()
 }
 
 /// `43.2 % by redirect`; `None` when nothing is spilled.
@@ -214,12 +223,16 @@ fn order(order: &OrderStatus, now: UnixMillis) -> String {
     format!("{}, {}, by {}", clean(&order.what), until(order.until, now), clean(&order.by))
 }
 
-/// The answer to an order on the tier.
+/// The answer to an order on the tier. What alarms order is no operator's to clear, and is told.
 pub(super) fn tier_order(status: &Status, now: UnixMillis) -> String {
     let tier = status.orders.iter().find(|order| order.subject == "tier");
     let given = answer(tier, status.replaced.as_ref(), now);
-    let alone = if tier.is_none() { "; the agent decides alone" } else { "" };
-    format!("{given}\nnow tier {}{alone}", status.tier)
+    let alarms = status.orders.iter().filter(|order| order.subject.starts_with("alarm "));
+    let alarms: String =
+        alarms.map(|alarm| format!("\nalso in force: {}", order(alarm, now))).collect();
+    let alone = tier.is_none() && alarms.is_empty();
+    let alone = if alone { "; the agent decides alone" } else { "" };
+    format!("{given}\nnow tier {}{alone}{alarms}", status.tier)
 }
 
 /// The answer to an order on a knob.

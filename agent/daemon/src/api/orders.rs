@@ -144,7 +144,9 @@ async fn give(api: &Api, order: Order) -> Result<Option<OrderStatus>, ApiError> 
         keep(&shared, &order, body.as_deref(), now).await;
         let given = shared.orders.apply(order, now);
         drop(turn);
-        shared.wake.notify_one();
+        if *shared.applied.borrow() < given.version {
+            shared.wake.notify_one();
+        }
         Ok::<_, ApiError>(Some(given))
     });
     let given = giving.await.map_err(|_| ApiError::Ending)??;

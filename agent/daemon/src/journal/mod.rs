@@ -224,7 +224,7 @@ impl Journal {
         Ok(body.as_deref().map(serde_json::from_str).transpose()?)
     }
 
-    /// Operators' orders that end after `now`: subject, end, JSON.
+    /// Operators' orders and changes of alarms that end after `now`: subject, end, JSON.
     ///
     /// # Errors
     /// When the database fails.

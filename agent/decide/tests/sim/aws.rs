@@ -106,7 +106,7 @@ impl Aws {
 
     pub(super) fn advance(&mut self, step: u64, fleet: &Fleet) {
         self.step = step;
-        if step % STEPS == 0 {
+        if step.is_multiple_of(STEPS) {
             self.overfull +=
                 u64::from(self.given > self.config.weighted_qps * self.healthy() as f64);
             self.given = 0.0;

@@ -34,6 +34,28 @@ async fn ok(stream: &mut TcpStream) -> bool {
 }
 
 #[tokio::test]
+async fn whether_the_cloud_is_reached_is_in_the_load_report() {
+    let healthy = |load: &spillway_model::Load, wanted: bool| {
+        let mut of_cloud = load.upstreams.iter().filter(|(name, _)| name.starts_with("cloud-"));
+        of_cloud.next().is_some_and(|(_, upstream)| upstream.healthy == wanted)
+    };
+    // A load balancer that answers for itself, if only that it has no such route, is there.
+    let there = raw(|_, mut stream| async move {
+        while path(&mut stream).await.is_some() {
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    });
+    let there = there.await;
+    let service = Upstream::start("a").await;
+    let mut setup = Setup::of(&[&service]);
+    setup.cloud = Some(there);
+    let world = setup.start().await;
+    assert!(healthy(&world.until("checked", |load| healthy(load, true)).await, true));
+    let away = Setup::of(&[&service]).start().await;
+    away.until("nothing listens where the cloud should be", |load| healthy(load, false)).await;
+}
+
+#[tokio::test]
 async fn with_no_service_to_connect_to_clients_are_sent_to_the_cloud() {
     let world = Setup::raw("dead", nowhere().await).start().await;
     let mut client = world.client().await;

@@ -12,6 +12,8 @@ mod demo;
 mod netns;
 mod operator;
 mod outage;
+mod packages;
+mod service_manager;
 mod up;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

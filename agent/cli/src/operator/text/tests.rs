@@ -107,6 +107,9 @@ fn gateways_in_the_cloud_are_one_line() {
         "cloud gateways: 3 wanted, 2 healthy of 3 launched, 1 draining; they get 60 % of its requests (40 % wanted), functions the rest"
     );
     assert!(line(None).ends_with("what there is has not been heard of"));
+    let plan = Plan { fleet: wanted, ..plan_of_storm() };
+    let shown = super::plan(&plan, NOW);
+    assert!(shown.contains("\n  cloud gateways: 3 for 40 % of its requests\n"), "{shown}");
 }
 
 fn decision(at: UnixMillis, binding: &str, published: bool) -> Decision {
@@ -189,6 +192,15 @@ fn an_order_is_answered_with_what_it_replaced() {
         tier_order(&status, NOW),
         "cleared: at least tier 1 (invisible), until 2026-11-23T14:41:02Z (in 10 min), by bob: drill\n\
          now tier 2 (visible); the agent decides alone"
+    );
+    let alarm = order("at least tier 2 (visible)", "alarm failing", "alarm failing: 5 % fail");
+    status.orders.push(alarm);
+    let shown = tier_order(&status, NOW);
+    assert!(
+        shown.ends_with(
+            "\nnow tier 2 (visible)\nalso in force: at least tier 2 (visible), until 2026-11-23T14:41:02Z (in 10 min), by alarm failing: 5 % fail"
+        ),
+        "{shown}"
     );
     status.replaced = None;
     assert!(tier_order(&status, NOW).starts_with("there was no order to clear\n"));

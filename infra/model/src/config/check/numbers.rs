@@ -58,9 +58,11 @@ pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
             faults.at(format!("agent.{key}"), message);
         }
     }
+    // Far above what there is, and far below what sums and products of rates overflow at.
+    const MOST: f64 = 1e12;
     let mut positive = |path: String, value: f64| {
-        if !(value.is_finite() && value > 0.0) {
-            faults.at(path, format!("{value} must be a number above 0"));
+        if !(value > 0.0 && value <= MOST) {
+            faults.at(path, format!("{value} must be a number above 0 and at most {MOST:e}"));
         }
     };
     for (i, site) in config.sites.iter().enumerate() {

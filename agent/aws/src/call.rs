@@ -1,0 +1,394 @@
+//! What every call of AWS goes through: a rate limit, a deadline, a class for its error, and a count.
+//!
+//! A fault is logged when it begins and when it ends, not at each call in between; in between it stands
+//! in the warnings that the agent shows.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use aws_sdk_ec2::config::http::HttpResponse;
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
+use tokio::time::Instant;
+
+use crate::memory::Outcome;
+
+/// Calls go out at most this often, but for [`BURST`] of them.
+const INTERVAL: Duration = Duration::from_millis(150);
+/// Calls that may go out at once after a pause: one look at AWS is about ten.
+const BURST: u32 = 20;
+/// The end of a call, its retries and its credentials included. The SDK's own deadlines come before.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Most characters told of what AWS said: a denial can hold kilobytes of encoded policy.
+const MESSAGE_CHARS_MAX: usize = 200;
+
+/// Why a call failed, as far as it matters to what is done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Class {
+    /// Too many calls.
+    Throttled,
+    /// The identity lacks the permission.
+    Denied,
+    /// There is no identity.
+    NoCredentials,
+    /// A quota or a sold-out zone.
+    Exhausted,
+    /// What was named is not there.
+    Missing,
+    /// What was named cannot be changed just now.
+    Busy,
+    /// No answer, half an answer, or a fault of AWS: whether it was done is not known.
+    Unclear,
+    /// AWS refuses the call as such.
+    Refused,
+}
+
+impl Class {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Denied => "denied",
+            Self::NoCredentials => "no_credentials",
+            Self::Exhausted => "exhausted",
+            Self::Missing => "missing",
+            Self::Busy => "busy",
+            Self::Unclear => "unclear",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// A call that failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) struct CallError {
+    /// The permission that it needs, which is also its name: `ec2:RunInstances`.
+    pub operation: &'static str,
+    /// What kind of failure it is.
+    pub class: Class,
+    /// AWS's own word for it, if it said one.
+    pub code: Option<String>,
+    /// What AWS said.
+    pub message: String,
+}
+
+impl CallError {
+    /// How an act that failed so ended.
+    #[must_use]
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self.class {
+            Class::Throttled | Class::Missing | Class::Busy => Outcome::Failed,
+            Class::Unclear => Outcome::Unknown,
+            Class::Denied | Class::NoCredentials | Class::Exhausted | Class::Refused => {
+                Outcome::Refused
+            }
+        }
+    }
+}
+
+impl CallError {
+    /// AWS answered, but without what the configuration names.
+    pub(crate) fn missing(operation: &'static str, what: String) -> Self {
+        Self { operation, class: Class::Missing, code: None, message: what }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operation, class, message, .. } = self;
+        match class {
+            Class::Throttled => {
+                write!(f, "AWS throttles {operation}; it is tried again more slowly")
+            }
+            Class::Denied => write!(
+                f,
+                "AWS denies {operation}: give the agent's identity this permission (module link does): {message}"
+            ),
+            Class::NoCredentials => write!(
+                f,
+                "there are no AWS credentials for {operation}: set AWS_PROFILE or AWS_CONFIG_FILE, for example to \
+                 a profile with credential_process: {message}"
+            ),
+            Class::Exhausted => write!(f, "AWS has no more for {operation}: {message}"),
+            Class::Missing => write!(f, "{operation} names what is not there: {message}"),
+            Class::Busy => write!(f, "{operation} has to wait: {message}"),
+            Class::Unclear => write!(f, "{operation} had no clear answer: {message}"),
+            Class::Refused => write!(f, "AWS refuses {operation}: {message}"),
+        }
+    }
+}
+
+/// The way out to AWS, shared by all calls.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    /// When the next call would go out if calls never paused.
+    next: tokio::sync::Mutex<Instant>,
+    book: Mutex<Book>,
+}
+
+#[derive(Debug, Default)]
+struct Book {
+    counts: BTreeMap<(&'static str, &'static str), u64>,
+    faults: BTreeMap<&'static str, CallError>,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        let next = tokio::sync::Mutex::new(Instant::now());
+        Self { next, book: Mutex::default() }
+    }
+}
+
+impl Calls {
+    /// Makes a call. `operation` is the permission that it needs.
+    ///
+    /// # Errors
+    /// When it fails after the SDK's retries, or not in time.
+    pub(crate) async fn make<T, E>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, CallError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let result = self.unnoted(operation, call).await;
+        self.note(operation, result.as_ref().err());
+        result
+    }
+
+    /// Makes a call for what may not be there: an error with this code is an answer.
+    ///
+    /// # Errors
+    /// As for [`Calls::make`].
+    pub(crate) async fn find<T, E>(
+        &self,
+        operation: &'static str,
+        none: &str,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<Option<T>, CallError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let result = match self.unnoted(operation, call).await {
+            Err(error) if error.code.as_deref() == Some(none) => Ok(None),
+            other => other.map(Some),
+        };
+        self.note(operation, result.as_ref().err());
+        result
+    }
+
+    async fn unnoted<T, E>(
+        &self,
+        operation: &'static str,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Result<T, CallError>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        self.pace().await;
+        match tokio::time::timeout(DEADLINE, call).await {
+            Ok(result) => result.map_err(|e| classify(operation, &e)),
+            Err(_) => Err(CallError {
+                operation,
+                class: Class::Unclear,
+                code: None,
+                message: format!("none within {DEADLINE:?}"),
+            }),
+        }
+    }
+
+    /// Waits until a call may go out.
+    async fn pace(&self) {
+        let at = {
+            let mut next = self.next.lock().await;
+            *next = slot(*next, Instant::now());
+            *next
+        };
+        tokio::time::sleep_until(at).await;
+    }
+
+    fn note(&self, operation: &'static str, error: Option<&CallError>) {
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = error.map_or("done", |e| e.class.name());
+        *book.counts.entry((operation, outcome)).or_default() += 1;
+        match error {
+            None => {
+                if book.faults.remove(operation).is_some() {
+                    tracing::info!(operation, "AWS answers again");
+                }
+            }
+            Some(error) => {
+                let known = book.faults.insert(operation, error.clone());
+                if known.is_none_or(|known| known.class != error.class) {
+                    tracing::warn!(operation, class = error.class.name(), "{error}");
+                }
+            }
+        }
+    }
+
+    /// The faults there are now, one sentence each.
+    #[must_use]
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        book.faults.values().map(ToString::to_string).collect()
+    }
+
+    /// Counts of all calls, in the Prometheus text exposition format.
+    #[must_use]
+    pub(crate) fn metrics(&self) -> String {
+        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut page = "# HELP spillway_aws_calls_total Calls of AWS by how they ended.\n\
+                        # TYPE spillway_aws_calls_total counter\n"
+            .to_owned();
+        for ((operation, outcome), count) in &book.counts {
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                page,
+                "spillway_aws_calls_total{{operation=\"{operation}\",outcome=\"{outcome}\"}} {count}"
+            );
+        }
+        page
+    }
+}
+
+/// When a call may go out that comes `now`, if the one before was given `last`.
+fn slot(last: Instant, now: Instant) -> Instant {
+    let earliest = now.checked_sub(INTERVAL * BURST).unwrap_or(now);
+    last.max(earliest) + INTERVAL
+}
+
+fn classify<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> CallError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let service = error.as_service_error();
+    let code = service.and_then(ProvideErrorMetadata::code).map(str::to_owned);
+    let status = error.raw_response().map(|response| response.status().as_u16());
+    let message = match service.and_then(ProvideErrorMetadata::message) {
+        Some(message) => message.to_owned(),
+        None => chain(error),
+    };
+    let class = match (service, code.as_deref()) {
+        (Some(_), code) => class_of(code.unwrap_or_default(), status.unwrap_or(0)),
+        (None, _) if message.contains("credentials") => Class::NoCredentials,
+        (None, _) => Class::Unclear,
+    };
+    let message = match &code {
+        Some(code) if service.is_some() => format!("{code}: {message}"),
+        _ => message,
+    };
+    let message = message.chars().take(MESSAGE_CHARS_MAX).collect();
+    CallError { operation, class, code, message }
+}
+
+/// By the codes of the "Common Errors" of each API, and by the status where a code says nothing.
+fn class_of(code: &str, status: u16) -> Class {
+    let has = |parts: &[&str]| parts.iter().any(|part| code.contains(part));
+    if has(&["Throttl", "RequestLimitExceeded", "TooManyRequests", "SlowDown"]) || status == 429 {
+        Class::Throttled
+    } else if has(&["AccessDenied", "UnauthorizedOperation", "NotAuthorized"]) {
+        Class::Denied
+    } else if has(&[
+        "ExpiredToken",
+        "InvalidClientToken",
+        "AuthFailure",
+        "UnrecognizedClient",
+        "SignatureDoesNotMatch",
+        "MissingAuthenticationToken",
+    ]) {
+        Class::NoCredentials
+    } else if has(&[
+        "LimitExceeded",
+        "Insufficient",
+        "QuotaExceeded",
+        "TooManyTargets",
+        "MaxSpotInstanceCount",
+    ]) {
+        Class::Exhausted
+    } else if has(&["NotFound"]) {
+        Class::Missing
+    } else if has(&[
+        "ResourceConflict",
+        "ScalingActivityInProgress",
+        "ResourceContention",
+        "InvalidTarget",
+        "IncorrectInstanceState",
+        "InvalidDBClusterState",
+        "InvalidDBInstanceState",
+        "InvalidReplicationGroupState",
+        "InvalidCacheClusterState",
+    ]) {
+        Class::Busy
+    } else if status >= 500
+        || has(&[
+            "InternalError",
+            "InternalFailure",
+            "ServiceUnavailable",
+            "ServiceFailure",
+            "RequestTimeout",
+        ])
+    {
+        Class::Unclear
+    } else if status == 403 {
+        Class::Denied
+    } else {
+        Class::Refused
+    }
+}
+
+/// An error and its sources in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_aws_fall_into_classes() {
+        for (code, status, class) in [
+            ("RequestLimitExceeded", 503, Class::Throttled),
+            ("ThrottlingException", 400, Class::Throttled),
+            ("Throttling", 400, Class::Throttled),
+            ("TooManyRequestsException", 429, Class::Throttled),
+            ("UnauthorizedOperation", 403, Class::Denied),
+            ("AccessDeniedException", 400, Class::Denied),
+            ("AccessDenied", 403, Class::Denied),
+            ("ExpiredTokenException", 403, Class::NoCredentials),
+            ("AuthFailure", 401, Class::NoCredentials),
+            ("InsufficientInstanceCapacity", 500, Class::Exhausted),
+            ("VcpuLimitExceeded", 400, Class::Exhausted),
+            ("InvalidInstanceID.NotFound", 400, Class::Missing),
+            ("ProvisionedConcurrencyConfigNotFoundException", 404, Class::Missing),
+            ("ResourceConflictException", 409, Class::Busy),
+            ("ScalingActivityInProgress", 400, Class::Busy),
+            ("InternalFailure", 500, Class::Unclear),
+            ("", 502, Class::Unclear),
+            ("ValidationError", 400, Class::Refused),
+        ] {
+            assert_eq!(class_of(code, status), class, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn calls_are_paced() {
+        let now = Instant::now() + INTERVAL * BURST * 2;
+        let mut last = now - INTERVAL * BURST * 2;
+        for _ in 0..BURST {
+            last = slot(last, now);
+            assert!(last <= now, "a burst goes out at once");
+        }
+        for i in 1..10 {
+            last = slot(last, now);
+            assert_eq!(last, now + INTERVAL * i);
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! The SDK's clients. Credentials come by the standard chain: variables, profiles (`credential_process`
+//! among them, which is how IAM Roles Anywhere works), instance metadata. `AWS_ENDPOINT_URL` leads them
+//! elsewhere.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, Region};
+
+use crate::call::Calls;
+
+/// Attempts of one call; the SDK waits between them, longer each time and by chance.
+const ATTEMPTS: u32 = 3;
+/// A connection is made within.
+const CONNECT: Duration = Duration::from_secs(2);
+/// One attempt ends within.
+const ATTEMPT: Duration = Duration::from_secs(6);
+/// All attempts end within.
+const OPERATION: Duration = Duration::from_secs(20);
+
+/// A client of each service that is used, and the way out to all of them.
+#[derive(Debug)]
+pub struct Clients {
+    pub(crate) ec2: aws_sdk_ec2::Client,
+    pub(crate) balancing: aws_sdk_elasticloadbalancingv2::Client,
+    pub(crate) autoscaling: aws_sdk_autoscaling::Client,
+    pub(crate) lambda: aws_sdk_lambda::Client,
+    pub(crate) cloudwatch: aws_sdk_cloudwatch::Client,
+    pub(crate) elasticache: aws_sdk_elasticache::Client,
+    pub(crate) rds: aws_sdk_rds::Client,
+    pub(crate) sqs: aws_sdk_sqs::Client,
+    pub(crate) calls: Calls,
+}
+
+impl Clients {
+    /// Makes clients for a region. Credentials are looked for at the first call.
+    pub async fn new(region: &str) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_attempt_timeout(ATTEMPT)
+            .operation_timeout(OPERATION)
+            .build();
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(region.to_owned()))
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(timeouts)
+            .load()
+            .await;
+        Self {
+            ec2: aws_sdk_ec2::Client::new(&config),
+            balancing: aws_sdk_elasticloadbalancingv2::Client::new(&config),
+            autoscaling: aws_sdk_autoscaling::Client::new(&config),
+            lambda: aws_sdk_lambda::Client::new(&config),
+            cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
+            elasticache: aws_sdk_elasticache::Client::new(&config),
+            rds: aws_sdk_rds::Client::new(&config),
+            sqs: {
+                // A long poll is no attempt that hangs.
+                let timeouts = TimeoutConfig::builder()
+                    .connect_timeout(CONNECT)
+                    .operation_attempt_timeout(DEADLINE_OF_A_POLL)
+                    .operation_timeout(DEADLINE_OF_A_POLL)
+                    .build();
+                let config = aws_sdk_sqs::config::Builder::from(&config).timeout_config(timeouts);
+                aws_sdk_sqs::Client::from_conf(config.build())
+            },
+            calls: Calls::default(),
+        }
+    }
+}
+
+/// A poll of the queue waits 20 seconds for a message.
+const DEADLINE_OF_A_POLL: Duration = Duration::from_secs(28);
