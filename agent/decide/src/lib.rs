@@ -149,8 +149,9 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
     }
     allot(policy, &next, &limit, &mut views);
     for view in &mut views {
+        let at_once = view.pressure.settling || !following(policy, &next, view.site, at).all;
         let Some(site) = next.sites.get_mut(&view.site.id) else { continue };
-        move_share(policy, site, view, limit.dead(), at);
+        move_share(policy, site, view, limit.dead().then_some(at_once), at);
     }
 
     let verdict = verdict(policy, &next, &views, orders, at);
@@ -363,19 +364,23 @@ fn allot(policy: &Policy, state: &State, limit: &Limit, views: &mut [View<'_>]) 
     }
 }
 
-/// Moves the share of one site, and says how what is spilled is to move.
+/// Moves the share of one site, and says how what is spilled is to move. `alone` when the cloud is dead,
+/// with whether home takes what it carries at once.
 fn move_share(
     policy: &Policy,
     site: &mut SiteState,
     view: &mut View<'_>,
-    dead: bool,
+    alone: Option<bool>,
     at: UnixMillis,
 ) {
     if !view.sense.sees() {
         return;
     }
-    let allowed = Allowed { most: view.most, whole: view.sense.whole(), dead };
-    view.moved = site.share.next(policy, &view.need, allowed, view.share, at);
+    let allowed = Allowed { most: view.most, whole: view.sense.whole() };
+    view.moved = match alone {
+        Some(at_once) => site.share.next_alone(policy, &view.need, at_once, view.share, at),
+        None => site.share.next(policy, &view.need, allowed, view.share, at),
+    };
     let line = view.expected.line(view.site.cap, policy.uplink_target, 0.0);
     let fits = |part: f64| view.expected.bits() <= line * part;
     view.mode = match (view.mode, view.share > 0.0) {

@@ -272,20 +272,9 @@ impl ShareState {
         share: f64,
         at: UnixMillis,
     ) -> Move {
-        let Allowed { most, whole, dead } = allowed;
+        let Allowed { most, whole } = allowed;
         if whole {
             self.window.push(dwell(policy), at, need.calm);
-        }
-        if dead {
-            // No data is not zero, and lowers nothing. But this is data: every check of the cloud fails,
-            // so who is sent there is not served. Home is filled to its caps at once, never over them.
-            // Some stay at home whatever comes, for nothing else would tell how much is asked.
-            let home = quantised(need.hard).min(1.0 - STEP);
-            if home >= share || (home > 0.0 && home + WORTH >= share) {
-                return Move::Kept(share);
-            }
-            self.fall(policy, share, at);
-            return Move::Returned(home);
         }
         let down = policy.share_step_down * policy.tick_secs;
         let wanted = quantised(need.share().min(most));
@@ -331,6 +320,35 @@ impl ShareState {
         Move::Lowered(next)
     }
 
+    /// The next share while the cloud is dead. `at_once`: it has just died, clients are on their way
+    /// home, or knobs have just freed room there.
+    ///
+    /// No data is not zero, and lowers nothing. But this is data: every check of the cloud fails, so who
+    /// is sent there is not served. Home is filled to its caps at once, and never over them. After that
+    /// it takes more only when that has fitted for a dwell, for what came home in a moment's lull
+    /// could not leave again.
+    pub(crate) fn next_alone(
+        &mut self,
+        policy: &Policy,
+        need: &Need,
+        at_once: bool,
+        share: f64,
+        at: UnixMillis,
+    ) -> Move {
+        self.window.push(dwell(policy), at, need.hard);
+        let least = match at_once {
+            true => Some(need.hard),
+            false => self.window.max_over(dwell(policy), at),
+        };
+        // Some stay at home whatever comes, for nothing else would tell how much is asked.
+        let home = quantised(least.unwrap_or(1.0)).min(1.0 - STEP);
+        if home >= share || (home > 0.0 && home + WORTH >= share) {
+            return Move::Kept(share);
+        }
+        self.fall(policy, share, at);
+        Move::Returned(home)
+    }
+
     /// Notes that the share falls from `share`.
     fn fall(&mut self, policy: &Policy, share: f64, at: UnixMillis) {
         self.fell_from = self.following(policy, share, at).largest;
@@ -356,8 +374,6 @@ pub(crate) struct Allowed {
     pub(crate) most: f64,
     /// Whether everything was seen, without which nothing is lowered.
     pub(crate) whole: bool,
-    /// Whether the cloud is dead: nothing is raised, and what home carries comes home.
-    pub(crate) dead: bool,
 }
 
 /// What became of a share.

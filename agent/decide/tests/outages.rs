@@ -112,21 +112,29 @@ fn tiers_rise_until_all_are_at_home_and_fall_with_the_load_although_the_cloud_st
 
 #[test]
 fn an_idle_home_takes_all_of_a_cloud_that_hangs() {
-    let mut world = spilling(4, 4.0);
-    world.kill_cloud();
-    world.run(60, 0.02, |s| if s < 1 { 4.0 } else { 0.3 });
-    let (dead, course) = (&world.ticks[60..], world.course());
-    let first = dead.iter().position(|tick| tick.share == 0.0).unwrap_or(usize::MAX);
-    assert!(first <= HOME, "{first}\n{course}");
-    assert!(dead.iter().all(|tick| tick.tier == 0), "{course}");
-    assert!(dead[first + HOME..].iter().all(|tick| tick.lost == 0), "{course}");
-    assert_eq!((world.share(), world.tier()), (0.0, 0), "{course}");
-    // It goes on where it was, and nobody needs it.
-    world.revive_cloud(false);
-    world.run(30, 0.02, |_| 0.3);
-    let back = &world.ticks[120..];
-    assert!(back.iter().all(|tick| tick.share == 0.0 && tick.tier == 0), "{}", world.course());
-    assert!(back.last().unwrap().headline.contains("All is served at home"));
+    // The load falls just before, or unseen in the cloud just after.
+    for before in [true, false] {
+        let mut world = spilling(4, 4.0);
+        if before {
+            world.run(5, 0.02, |_| 0.3);
+            assert!(world.share() > 0.4, "{}", world.course());
+        }
+        let start = world.ticks.len();
+        world.kill_cloud();
+        world.run(60, 0.02, |s| if s < 1 && !before { 4.0 } else { 0.3 });
+        let (dead, course) = (&world.ticks[start..], world.course());
+        let first = dead.iter().position(|tick| tick.share == 0.0).unwrap_or(usize::MAX);
+        assert!(first <= if before { FOUND } else { HOME }, "{first}\n{course}");
+        assert!(dead[first + HOME..].iter().all(|tick| tick.lost == 0), "{course}");
+        assert!(!before || dead.iter().all(|tick| tick.tier == 0), "{course}");
+        assert_eq!((world.share(), world.tier()), (0.0, 0), "{course}");
+        // It goes on where it was, and nobody needs it.
+        world.revive_cloud(false);
+        world.run(30, 0.02, |_| 0.3);
+        let back = &world.ticks[start + 60..];
+        assert!(back.iter().all(|tick| tick.share == 0.0 && tick.tier == 0), "{}", world.course());
+        assert!(back.last().unwrap().headline.contains("All is served at home"));
+    }
 }
 
 #[test]
