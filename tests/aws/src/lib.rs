@@ -19,6 +19,7 @@
 
 mod autoscaling;
 mod aws;
+mod balance;
 mod clock;
 mod cloudwatch;
 mod config;
@@ -38,6 +39,7 @@ mod time;
 mod wire;
 
 pub use aws::{Answer, Aws, Call, Delivery, Effect, Outcome, Refusal, Request, Service};
+pub use balance::Balancer;
 pub use config::Config;
 pub use ec2::Machine;
 pub use elb::Probe;

@@ -106,7 +106,7 @@ pub(crate) struct Shared {
     wake: Notify,
     hooks: Arc<dyn Hooks>,
     machines: mpsc::SyncSender<(bool, Machine)>,
-    client: Client<HttpConnector, Full<Bytes>>,
+    pub(crate) client: Client<HttpConnector, Full<Bytes>>,
     tasks: Arc<Semaphore>,
 }
 

@@ -513,18 +513,34 @@ impl Aws {
         }
     }
 
-    /// Where a group's healthy targets listen, for a data plane that stands for the load
-    /// balancer's. Functions are named by their ARN.
+    /// Where a group's healthy targets listen. Functions are named by their ARN and have no address.
     #[must_use]
     pub fn healthy_targets(&self, group: &str) -> Vec<(String, Option<SocketAddr>)> {
+        self.places(group, |health| matches!(health, Health::Healthy | Health::Unavailable))
+    }
+
+    /// Where a load balancer sends requests: to healthy targets or, where there is none, to all that
+    /// do not drain.
+    pub(crate) fn targets_in_use(&self, group: &str) -> Vec<(String, Option<SocketAddr>)> {
+        let healthy = self.healthy_targets(group);
+        if healthy.is_empty() {
+            return self.places(group, |health| health != Health::Draining);
+        }
+        healthy
+    }
+
+    fn places(
+        &self,
+        group: &str,
+        meant: impl Fn(Health) -> bool,
+    ) -> Vec<(String, Option<SocketAddr>)> {
         let Some(group) = self.elb.groups.get(group) else { return Vec::new() };
-        let serves = |t: &&Target| matches!(t.health, Health::Healthy | Health::Unavailable);
         let place = |target: &Target| {
             let instance = self.ec2.instances.get(&target.id);
             let address = instance.map(|i| i.machine.address.into()).or(target.id.parse().ok());
             (target.id.clone(), address.map(|ip| SocketAddr::new(ip, target.port)))
         };
-        group.targets.values().filter(serves).map(place).collect()
+        group.targets.values().filter(|target| meant(target.health)).map(place).collect()
     }
 }
 

@@ -15,7 +15,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use super::{exact, health};
-use crate::{Aws, Config, Fault, Hooks, Machine, Server, Service, Shape, Stack};
+use crate::{Aws, Balancer, Config, Fault, Hooks, Machine, Server, Service, Shape, Stack};
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
@@ -381,6 +381,86 @@ async fn instances_are_what_hooks_make_of_them() {
     until("no gateway is left", || gateways.running.lock().unwrap().is_empty()).await;
     until("no target is left", || server.with(|aws| health(aws, &stack.gateways)).is_empty()).await;
     assert_eq!(server.with(|aws| stack.leftovers(aws)), (0, 0));
+}
+
+/// Answers every request with a word, for as long as the runtime lives.
+fn say(listener: TcpListener, word: &'static str) {
+    listener.set_nonblocking(true).unwrap();
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answer = hyper::service::service_fn(move |request: Request<_>| async move {
+                let from = request.headers().get("x-forwarded-for").cloned();
+                let mut answer =
+                    http::Response::new(Full::new(Bytes::from_static(word.as_bytes())));
+                answer.headers_mut().extend(from.map(|from| (http::header::FROM, from)));
+                Ok::<_, std::convert::Infallible>(answer)
+            });
+            let io = hyper_util::rt::TokioIo::new(stream);
+            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, answer));
+        }
+    });
+}
+
+#[tokio::test]
+async fn requests_go_by_the_weights_of_the_rule() {
+    let (server, stack) = server(exact(), ()).await;
+    let functions = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let place = functions.local_addr().unwrap();
+    say(functions, "function");
+    let balancer = Balancer::start(&server, listen, &stack.rule, place).await.unwrap();
+    let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+    let ask = async || {
+        let uri = format!("http://{}/scan", balancer.address());
+        let request = Request::get(uri).header("x-forwarded-for", "192.0.2.7");
+        let answer = client.request(request.body(Full::default()).unwrap()).await.unwrap();
+        let (head, body) = answer.into_parts();
+        let from = head.headers.get("from").map(|from| from.to_str().unwrap().to_owned());
+        let body = body.collect().await.unwrap().to_bytes();
+        (head.status.as_u16(), from, String::from_utf8(body.to_vec()).unwrap())
+    };
+    let (status, from, word) = ask().await;
+    assert_eq!((status, word.as_str()), (200, "function"));
+    assert_eq!(from.as_deref(), Some("192.0.2.7, 127.0.0.1"));
+    // One gateway is a real listener on its instance's address, if that is free.
+    let launch = format!(
+        "Action=RunInstances&Version=2016-11-15&LaunchTemplate.LaunchTemplateId={}&MaxCount=1&MinCount=1",
+        stack.template
+    );
+    form(&server, &launch).await.unwrap();
+    server.advance(Duration::from_secs(30));
+    let machine = server.with(|aws| aws.live_instances().next().cloned()).unwrap();
+    let gateway = TcpListener::bind((machine.address, 0)).unwrap();
+    let port = gateway.local_addr().unwrap().port();
+    say(gateway, "gateway");
+    let weigh = |functions: u32, gateways: u32| {
+        server.with(|aws| {
+            let input = json!({ "RuleArn": stack.rule, "Actions": [{ "Type": "forward", "ForwardConfig": {
+                "TargetGroups": [
+                    { "TargetGroupArn": stack.functions, "Weight": functions },
+                    { "TargetGroupArn": stack.gateways, "Weight": gateways },
+                ],
+            } }] });
+            super::call(aws, Service::Elb, "ModifyRule", input).unwrap();
+        });
+    };
+    weigh(0, 1);
+    assert_eq!(ask().await.0, 503, "no target at all, and functions do not stand in");
+    server.with(|aws| {
+        let targets = json!([{ "Id": machine.id, "Port": port }]);
+        let input = json!({ "TargetGroupArn": stack.gateways, "Targets": targets });
+        super::call(aws, Service::Elb, "RegisterTargets", input).unwrap();
+    });
+    server.advance(Duration::from_secs(10));
+    assert_eq!(ask().await.2, "gateway");
+    weigh(1, 1);
+    let mut by_gateway = 0;
+    for _ in 0..200 {
+        by_gateway += u32::from(ask().await.2 == "gateway");
+    }
+    assert!((60..140).contains(&by_gateway), "{by_gateway} of 200");
 }
 
 #[tokio::test]
