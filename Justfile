@@ -45,6 +45,11 @@ build: _compiler
 build-aws: _compiler
     cargo build --release --locked -p spillway-aws
 
+# Build Debian packages of all parts into FOLDER; that of `spillway-aws` too when `build-aws` was run.
+[group('run')]
+deb FOLDER=(CARGO_TARGET_DIR / "debian"): build
+    agent/cli/debian/build {{ CARGO_TARGET_DIR }}/release "$1"
+
 # Everything CI runs: format, lints, all tests.
 [group('check')]
 test: setup lint
@@ -62,7 +67,7 @@ deny:
     command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
     cargo deny check bans licenses sources
 
-# Install what the tests need besides Rust: PostgreSQL, Redis, iproute2, dig.
+# Install what the tests need besides Rust: PostgreSQL, Redis, iproute2, dig, systemd.
 [group('check')]
 setup: _compiler
     #!/usr/bin/env bash
@@ -73,6 +78,7 @@ setup: _compiler
     command -v setpriv >/dev/null || missing+=(util-linux)
     { command -v ip && command -v tc; } >/dev/null || missing+=(iproute2)
     command -v dig >/dev/null || missing+=(bind9-dnsutils)
+    command -v systemd-socket-activate >/dev/null || missing+=(systemd)
     just _install "${missing[@]}"
 
 # A C compiler, for SQLite and for linking.

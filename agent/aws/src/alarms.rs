@@ -8,8 +8,9 @@ use std::time::Duration;
 use aws_sdk_cloudwatch::types::AlarmType;
 use aws_sdk_sqs::types::Message;
 use http::{Method, StatusCode};
+use serde::de::IgnoredAny;
 use spillway_alarm::{Told, change};
-use spillway_model::api::{AlarmChange, AlarmState, Status};
+use spillway_model::api::{AlarmChange, AlarmState};
 use spillway_model::{Config, UnixMillis};
 use spillway_part::client::{CallError as AgentError, Client};
 use spillway_part::{Shutdown, files};
@@ -75,7 +76,7 @@ impl Teller {
             files::read_secret(&self.token).map_err(|e| TellError::Token(self.token.clone(), e))?;
         let client = self.client.clone().with_token(token.trim().to_owned());
         let to = self.config.agent.listen;
-        let told: Result<Status, _> =
+        let told: Result<IgnoredAny, _> =
             client.exchange(Method::POST, to, "/v1/alarms", Some(change), AGENT).await;
         told.map(|_| ()).map_err(|e| TellError::Agent(change.alarm.clone(), e))
     }

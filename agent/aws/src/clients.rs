@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 
 use crate::call::Calls;
 
 /// Attempts of one call; the SDK waits between them, longer each time and by chance.
-const ATTEMPTS: u32 = 3;
+pub(crate) const ATTEMPTS: u32 = 3;
 /// A connection is made within.
 const CONNECT: Duration = Duration::from_secs(2);
 /// One attempt ends within.
@@ -36,25 +36,20 @@ pub struct Clients {
 impl Clients {
     /// Makes clients for a region. Credentials are looked for at the first call.
     pub async fn new(region: &str) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT)
-            .operation_attempt_timeout(ATTEMPT)
-            .operation_timeout(OPERATION)
-            .build();
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(region.to_owned()))
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-            .timeout_config(timeouts)
-            .load()
-            .await;
+        let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS);
+        Self::of(&loader(region).retry_config(retries).load().await)
+    }
+
+    /// Makes clients of what the SDK was told.
+    pub(crate) fn of(config: &SdkConfig) -> Self {
         Self {
-            ec2: aws_sdk_ec2::Client::new(&config),
-            balancing: aws_sdk_elasticloadbalancingv2::Client::new(&config),
-            autoscaling: aws_sdk_autoscaling::Client::new(&config),
-            lambda: aws_sdk_lambda::Client::new(&config),
-            cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
-            elasticache: aws_sdk_elasticache::Client::new(&config),
-            rds: aws_sdk_rds::Client::new(&config),
+            ec2: aws_sdk_ec2::Client::new(config),
+            balancing: aws_sdk_elasticloadbalancingv2::Client::new(config),
+            autoscaling: aws_sdk_autoscaling::Client::new(config),
+            lambda: aws_sdk_lambda::Client::new(config),
+            cloudwatch: aws_sdk_cloudwatch::Client::new(config),
+            elasticache: aws_sdk_elasticache::Client::new(config),
+            rds: aws_sdk_rds::Client::new(config),
             sqs: {
                 // A long poll is no attempt that hangs.
                 let timeouts = TimeoutConfig::builder()
@@ -62,12 +57,24 @@ impl Clients {
                     .operation_attempt_timeout(DEADLINE_OF_A_POLL)
                     .operation_timeout(DEADLINE_OF_A_POLL)
                     .build();
-                let config = aws_sdk_sqs::config::Builder::from(&config).timeout_config(timeouts);
+                let config = aws_sdk_sqs::config::Builder::from(config).timeout_config(timeouts);
                 aws_sdk_sqs::Client::from_conf(config.build())
             },
             calls: Calls::default(),
         }
     }
+}
+
+/// What every client is told: where, and for how long it may try.
+pub(crate) fn loader(region: &str) -> ConfigLoader {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .operation_attempt_timeout(ATTEMPT)
+        .operation_timeout(OPERATION)
+        .build();
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .timeout_config(timeouts)
 }
 
 /// A poll of the queue waits 20 seconds for a message.

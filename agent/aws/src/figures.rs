@@ -79,7 +79,8 @@ pub(crate) async fn exchange(
             }
             Err(_) => {}
         }
-        if let Ok(read) = read(clients, aws).await {
+        if let Ok(mut read) = read(clients, aws).await {
+            read.extend(quotas(clients, aws).await.unwrap_or_default());
             *figures.0.lock().unwrap_or_else(PoisonError::into_inner) = read;
         }
         tokio::select! {
@@ -213,6 +214,27 @@ async fn read(
             if let (Some(wanted), Some(value)) = (wanted, result.values().first()) {
                 found.insert((wanted.name, wanted.of.clone()), *value);
             }
+        }
+    }
+    Ok(found)
+}
+
+/// How many environments the account may have at once, and how many of them no function has reserved.
+async fn quotas(
+    clients: &Clients,
+    aws: &Aws,
+) -> Result<BTreeMap<(&'static str, String), f64>, CallError> {
+    let mut found = BTreeMap::new();
+    if aws.functions.is_empty() {
+        return Ok(found);
+    }
+    let call = clients.lambda.get_account_settings();
+    let answer = clients.calls.make("lambda:GetAccountSettings", call.send()).await?;
+    if let Some(limit) = answer.account_limit() {
+        let mut put = |name, n: i32| found.insert((name, aws.region.clone()), f64::from(n));
+        put("account_concurrency_limit", limit.concurrent_executions());
+        if let Some(unreserved) = limit.unreserved_concurrent_executions() {
+            put("account_concurrency_unreserved", unreserved);
         }
     }
     Ok(found)

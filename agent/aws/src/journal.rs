@@ -139,8 +139,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (mut journal, kept) = Journal::open(folder.path()).unwrap();
         let mut memory = Memory::new(kept);
-        let launch = memory.decide_launch("east", 2, UnixMillis(5));
-        let act = Act::Launch(launch);
+        let act = Act::Launch(memory.new_launch("east", 2));
+        memory.begun(&act, UnixMillis(5));
         journal.write("begun", Some(&act), None, &memory.kept).unwrap();
         drop(journal);
         let path = folder.path().join("aws.jsonl");

@@ -50,9 +50,9 @@ pub struct Memory {
 pub struct Kept {
     /// Of this journal alone, so that two never make the same client token.
     pub seed: u64,
-    /// Launches decided on so far.
+    /// Launches so far.
     pub launches: u64,
-    /// The launch whose outcome is not known, and when it was decided on.
+    /// The launch whose outcome is not known, and when it was last sent.
     pub launch: Option<(Launch, UnixMillis)>,
     /// Instances launched lately, and when.
     pub launched: BTreeMap<String, UnixMillis>,
@@ -130,6 +130,11 @@ impl Memory {
     /// Takes note that an act is about to be carried out, before the journal does.
     pub fn begun(&mut self, act: &Act, now: UnixMillis) {
         match act {
+            Act::Launch(launch) => {
+                let known = self.kept.launch.as_ref().map(|(known, _)| known);
+                self.kept.launches += u64::from(known != Some(launch));
+                self.kept.launch = Some((launch.clone(), now));
+            }
             Act::Weigh { rule, .. } => {
                 self.kept.weighed.insert(rule.clone(), (None, now));
             }
@@ -148,23 +153,13 @@ impl Memory {
         }
     }
 
-    /// Decides on a launch, with a client token that no other launch has.
-    pub(crate) fn decide_launch(&mut self, name: &str, count: u32, now: UnixMillis) -> Launch {
-        self.kept.launches += 1;
+    /// A launch with a client token that no other launch has.
+    pub(crate) fn new_launch(&self, name: &str, count: u32) -> Launch {
         let Kept { seed, launches, .. } = self.kept;
         let digest = Sha256::digest(format!("{name}\n{seed}\n{launches}").as_bytes());
         let token: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
         let subnet = usize::try_from(launches).unwrap_or(0);
-        let launch = Launch { token: format!("spillway-{token}"), count, subnet };
-        self.kept.launch = Some((launch.clone(), now));
-        launch
-    }
-
-    /// The launch whose outcome is not known, to be sent again as it was.
-    pub(crate) fn launch_again(&mut self, now: UnixMillis) -> Option<Launch> {
-        let (launch, at) = self.kept.launch.as_mut()?;
-        *at = now;
-        Some(launch.clone())
+        Launch { token: format!("spillway-{token}"), count, subnet }
     }
 
     /// Whether an act of this kind may not be tried again yet.

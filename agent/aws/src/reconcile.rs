@@ -306,15 +306,16 @@ fn launch(
     if memory.holds("launch", now) {
         return;
     }
-    if let Some(launch) = memory.launch_again(now) {
-        step.acts.push(Act::Launch(launch));
+    if let Some((launch, _)) = &memory.kept.launch {
+        // As it was, or AWS would not know it again.
+        step.acts.push(Act::Launch(launch.clone()));
         return;
     }
     // Those that drain still run, and count.
     let room = gateways.max.saturating_sub(count(alive).saturating_add(unseen));
     let launched = missing.min(room).min(count(BATCH));
     if launched > 0 {
-        step.acts.push(Act::Launch(memory.decide_launch(&config.name, launched, now)));
+        step.acts.push(Act::Launch(memory.new_launch(&config.name, launched)));
     }
 }
 

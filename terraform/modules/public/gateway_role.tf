@@ -29,7 +29,7 @@ resource "aws_iam_role_policy" "gateway" {
         Sid      = "Packages"
         Effect   = "Allow"
         Action   = "s3:GetObject"
-        Resource = [for key in concat(var.gateways.packages, [var.gateways.config]) : "${aws_s3_bucket.artifacts.arn}/${key}"]
+        Resource = [for key in concat(var.gateways.packages, [var.gateways.config, var.gateways.public_key]) : "${aws_s3_bucket.artifacts.arn}/${key}"]
       },
       {
         Sid      = "Secrets"

@@ -18,6 +18,7 @@ resource "aws_launch_template" "gateway" {
     region   = local.region
     packages = var.gateways.packages
     config   = var.gateways.config
+    key      = var.gateways.public_key
     units    = var.gateways.units
     secrets  = { for secret, variable in var.secrets : variable => aws_secretsmanager_secret.this[secret].arn }
   }))

@@ -3,10 +3,11 @@
 variable "gateways" {
   description = <<-EOT
     The EC2 gateways that take over when a burst lasts, or null for functions alone. Instances install `packages` (keys
-    in the artifacts bucket, `.deb` or `.tar.gz`) and the configuration, write the secrets to /etc/spillway/secrets.env, and
-    start `units`. The first of
-    `instance_types` is the launch template's own; the others stand in where it cannot be had. `session_manager` wants an image with
-    its agent in it; `more_policy_arns` are for what else an image does, as to ship logs.
+    in the artifacts bucket, `.deb` or `.tar.gz`) and the configuration with the key that plans are verified with, write
+    the secrets to /etc/spillway/secrets.env, and start `units`, called after gateway and service of the configuration.
+    The first of `instance_types` is the launch template's own; the others stand in where it cannot be had.
+    `session_manager` wants an image with its agent in it; `more_policy_arns` are for what else an image does, as to
+    ship logs.
   EOT
   type = object({
     min              = optional(number, 0)
@@ -15,9 +16,10 @@ variable "gateways" {
     image_id         = optional(string, "resolve:ssm:/aws/service/debian/release/12/latest/arm64")
     port             = optional(number, 8080)
     admin_port       = optional(number, 9311)
-    packages         = optional(list(string), ["packages/spillway-gateway.deb", "packages/one-code.deb"])
+    packages         = optional(list(string), ["packages/spillway.deb", "packages/spillway-gateway.deb", "packages/spillway-one-code.deb"])
     config           = optional(string, "config/spillway.toml")
-    units            = optional(list(string), ["one-code@cloud.service", "spillway-gateway@cloud.service"])
+    public_key       = optional(string, "config/plan.pub")
+    units            = optional(list(string), ["spillway-one-code@cloud-service.service", "spillway-gateway@cloud-gateway.service"])
     root_device      = optional(string, "/dev/xvda")
     volume_gib       = optional(number, 10)
     boot_secs        = optional(number, 90)
@@ -46,8 +48,8 @@ variable "gateways" {
   validation {
     # They become words of a shell script, so nothing a shell could read as more than a word may be in them.
     condition = var.gateways == null || try(
-    length(var.gateways.packages) > 0 && alltrue([for key in var.gateways.packages : can(regex("^[A-Za-z0-9][A-Za-z0-9/_.+-]*\\.(deb|tar\\.gz)$", key))]) && can(regex("^[A-Za-z0-9][A-Za-z0-9/_.+-]*$", var.gateways.config)), false)
-    error_message = "Write `gateways.packages` as keys that end in .deb or .tar.gz and `gateways.config` as a key, of letters, digits and /_.+- alone."
+    length(var.gateways.packages) > 0 && alltrue([for key in var.gateways.packages : can(regex("^[A-Za-z0-9][A-Za-z0-9/_.+-]*\\.(deb|tar\\.gz)$", key))]) && alltrue([for key in [var.gateways.config, var.gateways.public_key] : can(regex("^[A-Za-z0-9][A-Za-z0-9/_.+-]*$", key))]), false)
+    error_message = "Write `gateways.packages` as keys that end in .deb or .tar.gz and `gateways.config` and `public_key` as keys, of letters, digits and /_.+- alone."
   }
   validation {
     condition     = var.gateways == null || try(length(var.gateways.units) > 0 && alltrue([for unit in var.gateways.units : can(regex("^[A-Za-z0-9_.@-]+\\.(service|socket|target)$", unit))]), false)

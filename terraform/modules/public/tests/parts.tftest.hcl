@@ -80,13 +80,13 @@ run "everything" {
     error_message = "an instance that the agent launches by itself must be tagged with all that comes with it"
   }
   assert {
-    condition = alltrue([for words in ["fetch \"packages/spillway-gateway.deb\"", "fetch \"config/spillway.toml\" /etc/spillway/spillway.toml", "systemctl enable --now one-code@cloud.service spillway-gateway@cloud.service", "X-aws-ec2-metadata-token", "secret ONE_CODE_SECRET \"arn:", "secret PGPASSWORD \"arn:", "$${BASH_REMATCH[1]}"] :
+    condition = alltrue([for words in ["fetch \"packages/spillway-gateway.deb\"", "fetch \"config/spillway.toml\" /etc/spillway/spillway.toml", "fetch \"config/plan.pub\" /var/lib/spillway/plan.pub", "systemctl enable --now spillway-one-code@cloud-service.service spillway-gateway@cloud-gateway.service", "X-aws-ec2-metadata-token", "secret ONE_CODE_SECRET \"arn:", "secret PGPASSWORD \"arn:", "$${BASH_REMATCH[1]}"] :
       strcontains(base64decode(aws_launch_template.gateway[0].user_data), replace(words, "$$", "$"))
     ])
     error_message = "an instance must fetch its packages and configuration with its role, and start its units"
   }
   assert {
-    condition     = one([for s in jsondecode(aws_iam_role_policy.gateway[0].policy).Statement : s if s.Sid == "Packages"]) == { Sid = "Packages", Effect = "Allow", Action = "s3:GetObject", Resource = [for key in ["packages/spillway-gateway.deb", "packages/one-code.deb", "config/spillway.toml"] : "${aws_s3_bucket.artifacts.arn}/${key}"] }
+    condition     = one([for s in jsondecode(aws_iam_role_policy.gateway[0].policy).Statement : s if s.Sid == "Packages"]) == { Sid = "Packages", Effect = "Allow", Action = "s3:GetObject", Resource = [for key in ["packages/spillway.deb", "packages/spillway-gateway.deb", "packages/spillway-one-code.deb", "config/spillway.toml", "config/plan.pub"] : "${aws_s3_bucket.artifacts.arn}/${key}"] }
     error_message = "a gateway must read what it installs and nothing else"
   }
   assert {

@@ -80,6 +80,16 @@ run "gateways_config" {
   expect_failures = [var.gateways]
 }
 
+run "gateways_public_key" {
+  command = plan
+
+  variables {
+    gateways = { public_key = "$(reboot)" }
+  }
+
+  expect_failures = [var.gateways]
+}
+
 run "gateways_units" {
   command = plan
 
