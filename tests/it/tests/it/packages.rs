@@ -1,5 +1,6 @@
 //! The Debian packages and their units, under a systemd of their own where there is root to be had.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +12,10 @@ use crate::{alone, beside};
 
 /// Exposure that a unit may have at most, in tenths, as `systemd-analyze security` counts it: of 100.
 const EXPOSURE_MAX: &str = "20";
+
+/// What a host has of its own.
+const NAMESPACES: [&str; 8] =
+    ["--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--net", "--cgroup"];
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -68,8 +73,11 @@ fn units_are_sound_and_hardened() {
     let example = root.join("usr/share/doc/spillway/examples/spillway.toml");
     let (good, said) = run(Command::new(root.join("usr/bin/spillway")).arg("check").arg(&example));
     assert!(good && said.contains("good"), "{said}");
-    let units = ["agent", "dns", "balancer", "gateway", "gateway@", "one-code", "one-code@"];
-    for unit in units.map(|unit| format!("spillway-{unit}.service")) {
+    let units = std::fs::read_dir(root.join("usr/lib/systemd/system")).unwrap();
+    let units = units.map(|unit| unit.unwrap().file_name().into_string().unwrap());
+    let units: Vec<String> = units.filter(|unit| unit.ends_with(".service")).collect();
+    assert!(units.len() >= 7, "{units:?}");
+    for unit in units {
         let (hardened, said) =
             run(Command::new("systemd-analyze").arg(format!("--root={}", root.display())).args([
                 "--no-pager",
@@ -80,6 +88,25 @@ fn units_are_sound_and_hardened() {
                 &unit,
             ]));
         assert!(hardened, "{unit}: {said}");
+    }
+    // What Terraform starts is what the packages bring.
+    let read =
+        |file: &str| std::fs::read_to_string(repository().join("terraform/modules").join(file));
+    let (private, public) =
+        (read("private/parts.tf").unwrap(), read("public/variables_parts.tf").unwrap());
+    let started = private.split('"').chain(public.split('"'));
+    let started: BTreeSet<&str> = started
+        .filter(|word| word.starts_with("spillway-"))
+        .map(|word| word.split_once('@').map_or(word, |(template, _)| &word[..=template.len()]))
+        .collect();
+    assert!(
+        started.contains("spillway-dns") && started.contains("spillway-gateway@"),
+        "{started:?}"
+    );
+    let aws = program("spillway").with_file_name("spillway-aws").exists();
+    for unit in started.into_iter().filter(|unit| aws || *unit != "spillway-aws") {
+        let file = root.join(format!("usr/lib/systemd/system/{unit}.service"));
+        assert!(file.exists(), "{unit}");
     }
     // The generator makes a socket where the configuration says, and none where there is none.
     let text = std::fs::read_to_string(&example).unwrap();
@@ -106,7 +133,14 @@ fn a_host_installs_upgrades_and_keeps_serving() {
     let programs = ["unshare", "dpkg", "dpkg-deb", "strip", "dig", "ip", "systemctl"];
     let root = rustix::process::geteuid().is_root();
     let systemd = Path::new("/lib/systemd/systemd").exists();
-    let more = [(!root).then_some("root"), (!systemd).then_some("systemd")];
+    let mut namespaces = Command::new("unshare");
+    namespaces.args(NAMESPACES).args(["mount", "-t", "tmpfs", "none", "/mnt"]);
+    let namespaces = namespaces.output().is_ok_and(|output| output.status.success());
+    let more = [
+        (!root).then_some("root"),
+        (!systemd).then_some("systemd"),
+        (!namespaces).then_some("namespaces"),
+    ];
     let more: Vec<&str> = more.into_iter().flatten().collect();
     if cannot("packages under systemd", &programs, &more) {
         return;
@@ -121,16 +155,7 @@ fn a_host_installs_upgrades_and_keeps_serving() {
     let told = folder.path().join("told");
     std::fs::write(&told, "").unwrap();
     let mut host = Command::new("unshare");
-    host.args([
-        "--mount",
-        "--pid",
-        "--fork",
-        "--kill-child",
-        "--uts",
-        "--ipc",
-        "--net",
-        "--cgroup",
-    ]);
+    host.args(NAMESPACES);
     host.arg(lab.join("host")).arg(folder.path());
     let mut host = Process::adopt(host);
     let ended = host.wait(Duration::from_secs(240));
