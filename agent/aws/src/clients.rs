@@ -8,6 +8,9 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 
+use spillway_model::UnixMillis;
+use spillway_part::clock;
+
 use crate::call::Calls;
 
 /// Attempts of one call; the SDK waits between them, longer each time and by chance.
@@ -31,6 +34,8 @@ pub struct Clients {
     pub(crate) rds: aws_sdk_rds::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) calls: Calls,
+    /// The wall clock; a test has one that does not make it wait.
+    pub(crate) now: fn() -> UnixMillis,
 }
 
 impl Clients {
@@ -61,6 +66,7 @@ impl Clients {
                 aws_sdk_sqs::Client::from_conf(config.build())
             },
             calls: Calls::default(),
+            now: clock::now,
         }
     }
 }

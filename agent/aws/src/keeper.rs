@@ -6,7 +6,6 @@ use serde::Serialize;
 use spillway_model::Fleet;
 use spillway_model::config::Aws;
 use spillway_model::load::FleetLoad;
-use spillway_part::clock;
 
 use crate::act::Act;
 use crate::call::Class;
@@ -119,11 +118,11 @@ impl<'a> Keeper<'a> {
     }
 
     async fn act(&mut self, act: &Act, look: &Look) -> Result<(), Stopped> {
-        self.memory.begun(act, clock::now());
+        self.memory.begun(act, (self.clients.now)());
         if let Err(e) = self.journal.write("begun", Some(act), None, &self.memory.kept) {
             // All other acts can be done twice; a launch that a restart knows nothing of cannot.
             if matches!(act, Act::Launch(_)) {
-                self.memory.ended(act, &Outcome::Refused, clock::now(), rand::random());
+                self.memory.ended(act, &Outcome::Refused, (self.clients.now)(), rand::random());
                 let message = format!("the journal cannot be written, so nothing is launched: {e}");
                 tracing::error!("{message}");
                 return Err(Stopped { message, on: true });
@@ -135,7 +134,7 @@ impl<'a> Keeper<'a> {
             Ok(ids) => ("done", Outcome::Done(ids.clone()), None),
             Err(error) => ("failed", error.outcome(), Some(error.to_string())),
         };
-        self.memory.ended(act, &outcome, clock::now(), rand::random());
+        self.memory.ended(act, &outcome, (self.clients.now)(), rand::random());
         if let Err(e) = self.journal.write(event, Some(act), error.as_deref(), &self.memory.kept) {
             tracing::warn!(error = %e, "the journal cannot be written");
         }

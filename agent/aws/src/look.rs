@@ -6,7 +6,6 @@ use aws_sdk_elasticloadbalancingv2::types::{Action, TargetHealthStateEnum};
 use futures_util::future::{join_all, join3, join4};
 use spillway_model::UnixMillis;
 use spillway_model::config::{Aws, AwsGateways};
-use spillway_part::clock;
 
 use crate::call::{CallError, Class};
 use crate::clients::Clients;
@@ -51,7 +50,7 @@ pub(crate) async fn look(clients: &Clients, config: &Aws) -> Look {
     )
     .await;
     let mut look = Look { complete: true, ..Look::default() };
-    look.observed.at = clock::now();
+    look.observed.at = (clients.now)();
     if let Some((group, instances, targets)) = gateways {
         look.observed.group = group.and_then(|group| look.take(group));
         look.observed.instances = look.take(instances);

@@ -1,2 +1,3 @@
 mod convergence;
 mod shell;
+mod stand_in;
