@@ -123,6 +123,7 @@ impl fmt::Display for CallError {
 pub(crate) struct Calls {
     /// When the next call would go out if calls never paused.
     next: tokio::sync::Mutex<Instant>,
+    interval: Duration,
     book: Mutex<Book>,
 }
 
@@ -134,12 +135,17 @@ struct Book {
 
 impl Default for Calls {
     fn default() -> Self {
-        let next = tokio::sync::Mutex::new(Instant::now());
-        Self { next, book: Mutex::default() }
+        Self::every(INTERVAL)
     }
 }
 
 impl Calls {
+    /// Calls that go out at most so often, but for [`BURST`] of them.
+    pub(crate) fn every(interval: Duration) -> Self {
+        let next = tokio::sync::Mutex::new(Instant::now());
+        Self { next, interval, book: Mutex::default() }
+    }
+
     /// Makes a call. `operation` is the permission that it needs.
     ///
     /// # Errors
@@ -202,7 +208,7 @@ impl Calls {
     async fn pace(&self) {
         let at = {
             let mut next = self.next.lock().await;
-            *next = slot(*next, Instant::now());
+            *next = slot(*next, Instant::now(), self.interval);
             *next
         };
         tokio::time::sleep_until(at).await;
@@ -253,9 +259,9 @@ impl Calls {
 }
 
 /// When a call may go out that comes `now`, if the one before was given `last`.
-fn slot(last: Instant, now: Instant) -> Instant {
-    let earliest = now.checked_sub(INTERVAL * BURST).unwrap_or(now);
-    last.max(earliest) + INTERVAL
+fn slot(last: Instant, now: Instant, interval: Duration) -> Instant {
+    let earliest = now.checked_sub(interval * BURST).unwrap_or(now);
+    last.max(earliest) + interval
 }
 
 fn classify<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> CallError
@@ -383,11 +389,11 @@ mod tests {
         let now = Instant::now() + INTERVAL * BURST * 2;
         let mut last = now - INTERVAL * BURST * 2;
         for _ in 0..BURST {
-            last = slot(last, now);
+            last = slot(last, now, INTERVAL);
             assert!(last <= now, "a burst goes out at once");
         }
         for i in 1..10 {
-            last = slot(last, now);
+            last = slot(last, now, INTERVAL);
             assert_eq!(last, now + INTERVAL * i);
         }
     }

@@ -11,6 +11,7 @@ use spillway_model::{Fleet, UnixMillis};
 use spillway_part::clock;
 use spillway_test_aws::{Config, Server, Shape, Stack};
 
+use crate::call::Calls;
 use crate::clients::{Clients, loader};
 use crate::{Act, Journal, Keeper, Round};
 
@@ -30,7 +31,9 @@ struct Stage {
 
 async fn stage(by_template: bool) -> Stage {
     let listen = (Ipv4Addr::LOCALHOST, 0).into();
-    let server = Server::start(Config::default(), listen, Arc::new(())).await.unwrap();
+    let brief = [20_000, 40_000];
+    let config = Config { replica_ms: brief, provisioned_ms: brief, ..Config::default() };
+    let server = Server::start(config, listen, Arc::new(())).await.unwrap();
     let stack = server.with(|aws| Stack::make(aws, "east", Shape::default())).unwrap();
     let gateways = AwsGateways {
         autoscaling_group: (!by_template).then_some(stack.group),
@@ -59,6 +62,7 @@ async fn stage(by_template: bool) -> Stage {
         .endpoint_url(server.endpoint())
         .credentials_provider(Credentials::new("key", "secret", None, None, "test"));
     let mut clients = Clients::of(&told.load().await);
+    clients.calls = Calls::every(Duration::ZERO);
     clients.now = now;
     Stage { server, aws, clients, folder: tempfile::tempdir().unwrap() }
 }
