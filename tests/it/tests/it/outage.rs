@@ -116,3 +116,28 @@ fn without_an_agent_the_last_plan_is_shown() {
     assert!(String::from_utf8_lossy(&output.stdout).contains(&generation), "{output:?}");
     assert!(!output.stderr.is_empty());
 }
+
+#[test]
+fn a_dead_cloud_is_left() {
+    let _beside = beside();
+    let spillway = Spillway::up_with(&STAY_DOWN, |config| config);
+    let balancer = part(&spillway, "east-balancer");
+    let vip: SocketAddr = balancer["listen"][0]["address"].as_str().unwrap().parse().unwrap();
+    let share = || {
+        let status: Value =
+            serde_json::from_str(&spillway.command(&["status", "--json"])).unwrap_or_default();
+        status["sites"]["east"]["share"].as_f64().unwrap_or(f64::NAN)
+    };
+    // A home that hangs has nearly everybody in the cloud.
+    signal(&spillway, "east-one-code", "-STOP");
+    wait_until("the share is raised", Duration::from_secs(20), || {
+        get(vip);
+        share() > 0.9
+    });
+    signal(&spillway, "cloud", "-KILL");
+    signal(&spillway, "east-one-code", "-CONT");
+    // Whoever asks DNS now is sent home. Nobody asks meanwhile, as those do who were sent to the cloud.
+    wait_until("everybody is called home", Duration::from_secs(30), || share() == 0.0);
+    let head = get(vip);
+    assert!(head.starts_with("http/1.1 200") && head.contains("served-by: east"), "{head}");
+}
