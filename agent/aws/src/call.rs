@@ -3,7 +3,7 @@
 //! A fault is logged when it begins and when it ends, not at each call in between; in between it stands
 //! in the warnings that the agent shows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -106,8 +106,8 @@ impl fmt::Display for CallError {
             ),
             Class::NoCredentials => write!(
                 f,
-                "there are no AWS credentials for {operation}: set AWS_PROFILE or AWS_CONFIG_FILE, for example to \
-                 a profile with credential_process: {message}"
+                "there are no AWS credentials, or AWS does not take them: set AWS_PROFILE or AWS_CONFIG_FILE, for example to a profile with \
+                 credential_process: {message}"
             ),
             Class::Exhausted => write!(f, "AWS has no more for {operation}: {message}"),
             Class::Missing => write!(f, "{operation} names what is not there: {message}"),
@@ -225,8 +225,11 @@ impl Calls {
                 }
             }
             Some(error) => {
+                // Without credentials all calls fail alike: that is one fault.
+                let told = error.class == Class::NoCredentials
+                    && book.faults.values().any(|known| known.class == error.class);
                 let known = book.faults.insert(operation, error.clone());
-                if known.is_none_or(|known| known.class != error.class) {
+                if !told && known.is_none_or(|known| known.class != error.class) {
                     tracing::warn!(operation, class = error.class.name(), "{error}");
                 }
             }
@@ -237,7 +240,8 @@ impl Calls {
     #[must_use]
     pub(crate) fn faults(&self) -> Vec<String> {
         let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        book.faults.values().map(ToString::to_string).collect()
+        let faults: BTreeSet<String> = book.faults.values().map(ToString::to_string).collect();
+        faults.into_iter().collect()
     }
 
     /// Counts of all calls, in the Prometheus text exposition format.
@@ -284,6 +288,7 @@ where
         Some(code) if service.is_some() => format!("{code}: {message}"),
         _ => message,
     };
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
     let message = message.chars().take(MESSAGE_CHARS_MAX).collect();
     CallError { operation, class, code, message }
 }

@@ -88,7 +88,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    log::init();
+    // The other commands print what a log would say.
+    if matches!(args.command, Command::Run) || std::env::var_os("SPILLWAY_LOG").is_some() {
+        log::init();
+    }
     end_with_parent().context("cannot start")?;
     let here = Path::new("spillway.toml");
     let path = args.config.clone().unwrap_or_else(|| {
@@ -215,14 +218,16 @@ fn print(args: &Args, wanted: &Fleet, from: &str, round: &Round, verb: &str) -> 
         wanted.gateway_percent,
         environments(&wanted.provisioned),
     ));
-    line(&format!(
-        "there    {} gateways with {} % of requests, {} healthy, {} draining{}",
+    let there = format!(
+        "{} gateways with {} % of requests, {} healthy, {} draining{}",
         seen.gateways_launched,
         seen.gateway_percent,
         seen.gateways_healthy,
         seen.gateways_draining,
         environments(&seen.provisioned_ready),
-    ));
+    );
+    let unknown = "not known: not everything could be read";
+    line(&format!("there    {}", if round.fleet_complete { &there } else { unknown }));
     for act in &round.acts {
         line(&format!("{verb:<9}{act}"));
     }
