@@ -4,8 +4,10 @@
 //! | --- | --- | --- |
 //! | query, EC2's query | EC2, Auto Scaling, ELB, CloudWatch, SNS, STS, RDS, ElastiCache | `Version` in the form |
 //! | JSON 1.0 | SQS, CloudWatch | `x-amz-target` |
+//! | RPC and CBOR | CloudWatch | `smithy-protocol` |
 //! | REST and JSON | Lambda | path |
 
+mod cbor;
 mod rest;
 mod xml;
 
@@ -25,6 +27,8 @@ pub(crate) enum Protocol {
     Query(String, &'static str),
     /// JSON 1.0.
     Json,
+    /// Smithy's RPC in CBOR.
+    Cbor,
     /// REST, and the status of success.
     Rest(u16),
 }
@@ -58,6 +62,12 @@ pub(crate) fn read(
         let input = serde_json::from_slice(body).unwrap_or_else(|_| json!({}));
         return Some((Request { service, action: action.to_owned(), input }, Protocol::Json));
     }
+    if headers.get("smithy-protocol").is_some_and(|protocol| protocol == "rpc-v2-cbor") {
+        let path = uri.path().strip_prefix("/service/GraniteServiceVersion20100801/operation/");
+        let input = if body.is_empty() { json!({}) } else { cbor::read(body)? };
+        let request = Request { service: Service::CloudWatch, action: path?.to_owned(), input };
+        return Some((request, Protocol::Cbor));
+    }
     if let Some((request, status)) = rest::read(method, uri, body) {
         return Some((request, Protocol::Rest(status)));
     }
@@ -77,47 +87,63 @@ pub(crate) fn read(
     Some((Request { service, action, input }, protocol))
 }
 
-/// Writes an answer.
-pub(crate) fn write(answer: &Answer, protocol: &Protocol, id: &str) -> Response<Bytes> {
+/// Status, media type and body of an answer.
+fn written(answer: &Answer, protocol: &Protocol, id: &str) -> (u16, &'static str, Bytes) {
+    const XML: &str = "text/xml";
+    const JSON: &str = "application/json";
+    const JSON_1_0: &str = "application/x-amz-json-1.0";
+    const CBOR: &str = "application/cbor";
     let (status, kind, body) = match (protocol, answer) {
-        (Protocol::Ec2(action), Ok(value)) => (200, "text/xml", xml::ec2(action, value, id)),
+        (Protocol::Ec2(action), Ok(value)) => (200, XML, xml::ec2(action, value, id)),
+        (Protocol::Ec2(_), Err(refusal)) => (refusal.status, XML, xml::ec2_error(refusal, id)),
         (Protocol::Query(action, namespace), Ok(value)) => {
-            (200, "text/xml", xml::query(action, namespace, value, id))
-        }
-        (Protocol::Ec2(_), Err(refusal)) => {
-            (refusal.status, "text/xml", xml::ec2_error(refusal, id))
+            (200, XML, xml::query(action, namespace, value, id))
         }
         (Protocol::Query(_, namespace), Err(refusal)) => {
-            (refusal.status, "text/xml", xml::query_error(refusal, namespace, id))
+            (refusal.status, XML, xml::query_error(refusal, namespace, id))
         }
-        (Protocol::Json, Ok(value)) => {
-            (200, "application/x-amz-json-1.0", plain(value).to_string())
-        }
+        (Protocol::Json, Ok(value)) => (200, JSON_1_0, plain(value).to_string()),
         (Protocol::Json, Err(refusal)) => {
-            let body = json!({ "__type": json_type(refusal), "message": refusal.message });
-            (refusal.status, "application/x-amz-json-1.0", body.to_string())
+            (refusal.status, JSON_1_0, typed("com.amazonaws.sqs", refusal).to_string())
         }
-        (Protocol::Rest(_), Ok(Value::Null)) => (204, "application/json", String::new()),
-        (Protocol::Rest(status), Ok(value)) => {
-            (*status, "application/json", plain(value).to_string())
+        (Protocol::Cbor, Ok(value)) => return (200, CBOR, cbor::write(value).into()),
+        (Protocol::Cbor, Err(refusal)) => {
+            let body = cbor::write(&typed("com.amazonaws.cloudwatch", refusal));
+            return (refusal.status, CBOR, body.into());
         }
+        (Protocol::Rest(_), Ok(Value::Null)) => (204, JSON, String::new()),
+        (Protocol::Rest(status), Ok(value)) => (*status, JSON, plain(value).to_string()),
         (Protocol::Rest(_), Err(refusal)) => {
             let whose = if refusal.status < 500 { "User" } else { "Service" };
             let body = json!({ "Type": whose, "Message": refusal.message });
-            (refusal.status, "application/json", body.to_string())
+            (refusal.status, JSON, body.to_string())
         }
     };
-    let mut response = Response::new(Bytes::from(body));
+    (status, kind, body.into())
+}
+
+/// An error whose body names its type.
+fn typed(namespace: &str, refusal: &Refusal) -> Value {
+    json!({ "__type": format!("{namespace}#{}", refusal.code), "message": refusal.message })
+}
+
+/// Writes an answer.
+pub(crate) fn write(answer: &Answer, protocol: &Protocol, id: &str) -> Response<Bytes> {
+    let (status, kind, body) = written(answer, protocol, id);
+    let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert("x-amzn-requestid", id);
     }
+    if *protocol == Protocol::Cbor {
+        set(headers, "smithy-protocol", "rpc-v2-cbor");
+    }
     if let Err(refusal) = answer {
         match protocol {
             Protocol::Rest(_) => set(headers, "x-amzn-errortype", &refusal.code),
-            Protocol::Json => {
+            Protocol::Json | Protocol::Cbor => {
                 let old = old_code(&refusal.code);
                 set(headers, "x-amzn-query-error", &format!("{old};Sender"));
             }
@@ -131,10 +157,6 @@ fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
-}
-
-fn json_type(refusal: &Refusal) -> String {
-    format!("com.amazonaws.sqs#{}", refusal.code)
 }
 
 /// The code that SQS had for an error when it spoke query.
