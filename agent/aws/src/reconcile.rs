@@ -183,8 +183,8 @@ fn keep<'a>(
     fit.into_iter().take(places).map(|i| i.id.as_str()).collect()
 }
 
-/// Gives each rule the weights that the healthy gateways can bear. Whether all rules are seen to give
-/// them no more than that, so that capacity may go.
+/// Gives each rule the weights of the plan, which counts healthy gateways only; none where none is
+/// healthy. Whether all rules are seen to give gateways no more than that, so that capacity may go.
 fn weigh(
     config: &Aws,
     gateways: &AwsGateways,
@@ -194,10 +194,8 @@ fn weigh(
     memory: &Memory,
     step: &mut Step,
 ) -> bool {
-    let wanted = usize::try_from(fleet.gateways.max(1)).unwrap_or(usize::MAX);
-    // While some are still starting, the others are given their part only.
-    let percent = usize::from(fleet.gateway_percent.min(100)) * healthy.min(wanted) / wanted;
-    let percent = u32::try_from(percent).unwrap_or(0);
+    let some = healthy > 0 && fleet.gateways > 0;
+    let percent = if some { u32::from(fleet.gateway_percent.min(100)) } else { 0 };
     let mut light = true;
     for rule in &config.rules {
         let Some(seen) = observed.rules.get(&rule.arn) else {
