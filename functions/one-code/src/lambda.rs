@@ -19,7 +19,8 @@ use crate::set_up::{Service, SetUpError, Setting};
 pub struct Environment {
     /// `SPILLWAY_CONFIG`: the configuration file.
     pub config: PathBuf,
-    /// `AWS_LAMBDA_FUNCTION_NAME`: which `[[cloud.function]]` this is.
+    /// Which `[[cloud.function]]` this is: `SPILLWAY_FUNCTION`, for on AWS names carry the site set's
+    /// in front, else `AWS_LAMBDA_FUNCTION_NAME`.
     pub function: String,
     /// `ONE_CODE_SECRET`: the key as a line of base64; the key file in the state folder when absent.
     pub secret: Option<String>,
@@ -54,7 +55,10 @@ impl Environment {
         needed("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")?;
         Ok(Self {
             config: needed("SPILLWAY_CONFIG")?.into(),
-            function: needed("AWS_LAMBDA_FUNCTION_NAME")?,
+            function: match lookup("SPILLWAY_FUNCTION") {
+                Some(function) => function,
+                None => needed("AWS_LAMBDA_FUNCTION_NAME")?,
+            },
             secret: lookup("ONE_CODE_SECRET"),
         })
     }
@@ -96,4 +100,27 @@ fn function<'a>(functions: &'a [Function], name: &str) -> Result<&'a Function, S
         let known: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
         StartError::NoSuchPart { kind: "function", name: name.to_owned(), known: known.join(", ") }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_is_known_by_the_name_of_the_configuration() {
+        let read = |more: &[(&str, &str)]| {
+            let of_aws = [
+                ("AWS_LAMBDA_FUNCTION_NAME", "east-codes"),
+                ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+                ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256"),
+                ("SPILLWAY_CONFIG", "spillway.toml"),
+            ];
+            let all = [more, &of_aws].concat();
+            let lookup =
+                |name: &str| all.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+            Environment::read(lookup).unwrap().function
+        };
+        assert_eq!(read(&[]), "east-codes");
+        assert_eq!(read(&[("SPILLWAY_FUNCTION", "codes")]), "codes");
+    }
 }
