@@ -45,6 +45,17 @@ build: _compiler
 build-aws: _compiler
     cargo build --release --locked -p spillway-aws
 
+# Build the functions for Lambda, of arm64 and x86_64, into $CARGO_TARGET_DIR/lambda/ARCH/PROGRAM/bootstrap.
+[group('run')]
+functions *ARCHS='arm64 x86_64': _compiler
+    functions/build {{ ARCHS }}
+
+# Ship the functions' code to AWS by weighted steps, as `./just deploy --dry-run` says; `--help` explains it.
+[group('run')]
+[no-exit-message]
+deploy *ARGS: build build-aws functions
+    SPILLWAY_CONFIG={{ quote(config) }} exec {{ spillway }} deploy --from {{ CARGO_TARGET_DIR }}/lambda "$@"
+
 # Build Debian packages of all parts into FOLDER; that of `spillway-aws` too when `build-aws` was run.
 [group('run')]
 deb FOLDER=(CARGO_TARGET_DIR / "debian"): build
@@ -53,6 +64,8 @@ deb FOLDER=(CARGO_TARGET_DIR / "debian"): build
 # Everything CI runs: format, lints, all tests.
 [group('check')]
 test: setup lint
+    # Where they cannot be built, it says so, and so do the tests that are left out.
+    functions/build arm64 || [ $? = 69 ]
     cargo test --workspace --locked --no-fail-fast
 
 # Format and lints.
@@ -61,13 +74,37 @@ lint: _compiler
     cargo fmt --all --check
     cargo clippy --workspace --all-targets --locked -- -D warnings
 
+# How long a new environment of function one-code takes to its first answer, N times.
+[group('check')]
+bench-cold-start N='200': (functions replace(arch(), 'aarch64', 'arm64'))
+    cargo build --release --locked -p spillway-local --example cold_start --example echo
+    {{ CARGO_TARGET_DIR }}/release/examples/cold_start \
+        {{ CARGO_TARGET_DIR }}/lambda/{{ replace(arch(), 'aarch64', 'arm64') }}/one-code/bootstrap \
+        {{ CARGO_TARGET_DIR }}/release/examples/echo "$1"
+
+# Build the functions of ARCH again, elsewhere and from nothing, and compare them byte by byte.
+[group('check')]
+reproduce ARCH='arm64': (functions ARCH)
+    #!/usr/bin/env bash
+    set -euo pipefail
+    elsewhere=$(mktemp -d)
+    trap 'rm -rf "$elsewhere"' EXIT
+    mkdir "$elsewhere/cargo" "$elsewhere/sources"
+    git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$elsewhere/sources"
+    ln -s "${CARGO_HOME:-$HOME/.cargo}/registry" "$elsewhere/cargo/registry"
+    CARGO_HOME="$elsewhere/cargo" CARGO_TARGET_DIR="$elsewhere/target" "$elsewhere/sources/functions/build" "$1"
+    for program in one-code alarm; do
+        cmp {{ CARGO_TARGET_DIR }}/lambda/"$1"/$program/bootstrap "$elsewhere/target/lambda/$1/$program/bootstrap"
+    done
+    echo "the same bytes"
+
 # Licences, sources and duplicate crates (installs cargo-deny when it is missing).
 [group('check')]
 deny:
     command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
     cargo deny check bans licenses sources
 
-# Install what the tests need besides Rust: PostgreSQL, Redis, iproute2, dig, systemd.
+# Install what the tests need besides Rust: PostgreSQL, Redis, iproute2, dig, systemd, moto, checkov.
 [group('check')]
 setup: _compiler
     #!/usr/bin/env bash
@@ -79,7 +116,36 @@ setup: _compiler
     { command -v ip && command -v tc; } >/dev/null || missing+=(iproute2)
     command -v dig >/dev/null || missing+=(bind9-dnsutils)
     command -v systemd-socket-activate >/dev/null || missing+=(systemd)
+    # An arm64 function runs under it.
+    [ "$(uname -m)" = aarch64 ] || command -v qemu-aarch64 >/dev/null ||
+        missing+=(qemu-user libc6-arm64-cross libgcc-s1-arm64-cross)
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     just _install "${missing[@]}"
+    just _python
+    # No registry of packages has a current one.
+    command -v terraform >/dev/null ||
+        echo "!! terraform IS MISSING: its tests are left out; https://developer.hashicorp.com/terraform/install" >&2
+
+# moto, a server of AWS's APIs, and checkov, for the tests of Terraform, in a folder of the user's own.
+[private]
+_python:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    tools="${XDG_CACHE_HOME:-$HOME/.cache}/spillway/tools"
+    wanted=tests/support/requirements.txt
+    mkdir -p "$tools"
+    # One at a time: another checkout may be at it.
+    exec 9>"$tools/python.lock"
+    flock 9
+    cmp -s "$wanted" "$tools/python/requirements.txt" && exit 0
+    echo "installing with pip into $tools/python: $(grep -v '^#' "$wanted" | paste -sd' ')"
+    if python3 -m venv --clear "$tools/python" &&
+        "$tools/python/bin/pip" install -q --disable-pip-version-check -r "$wanted"; then
+        cp "$wanted" "$tools/python/requirements.txt"
+    else
+        rm -rf "$tools/python"
+        echo "!! moto AND checkov COULD NOT BE INSTALLED: the tests of Terraform that need them are left out" >&2
+    fi
 
 # A C compiler, for SQLite and for linking.
 [private]

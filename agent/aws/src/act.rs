@@ -47,6 +47,13 @@ pub enum Act {
         /// How many.
         environments: u32,
     },
+    /// Reserve capacity at the load balancer; 0 units give it back.
+    Reserve {
+        /// ARN of the load balancer.
+        load_balancer: String,
+        /// How many units.
+        units: u32,
+    },
     /// Give each shard of the cache so many replicas.
     SizeCache {
         /// How many.
@@ -89,6 +96,7 @@ impl Act {
             Self::Drain { .. } => "drain".to_owned(),
             Self::End { .. } => "end".to_owned(),
             Self::Provision { function, .. } => format!("provision {function}"),
+            Self::Reserve { .. } => "reserve capacity".to_owned(),
             Self::SizeCache { .. } => "size cache".to_owned(),
             Self::AddReplica { .. } | Self::RemoveReplica { .. } => "size database".to_owned(),
         }
@@ -120,6 +128,12 @@ impl fmt::Display for Act {
             }
             Self::Provision { function, environments } => {
                 write!(f, "keep {} of {function} warm", some(*environments, "environment"))
+            }
+            Self::Reserve { units: 0, .. } => {
+                f.write_str("give back the capacity reserved at the load balancer")
+            }
+            Self::Reserve { units, .. } => {
+                write!(f, "reserve {} at the load balancer", some(*units, "capacity unit"))
             }
             Self::SizeCache { replicas, .. } => {
                 write!(f, "give the cache {}", some(*replicas, "replica"))

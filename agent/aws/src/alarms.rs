@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aws_sdk_cloudwatch::types::AlarmType;
+use aws_sdk_cloudwatch::types::{AlarmType, CompositeAlarm, MetricAlarm, StateValue};
 use aws_sdk_sqs::types::Message;
 use http::{Method, StatusCode};
 use serde::de::IgnoredAny;
@@ -27,7 +27,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// CloudWatch is asked this often.
 const ASK_EVERY: Duration = Duration::from_secs(30);
 /// Most pages of alarms, of a hundred each.
-const PAGES_MAX: usize = 10;
+const PAGES_MAX: usize = 20;
 /// The agent answers within.
 const AGENT: Duration = Duration::from_secs(3);
 
@@ -52,7 +52,7 @@ pub(crate) enum TellError {
 
 impl TellError {
     /// Whether the agent would refuse the same again. A wrong token can be put right.
-    fn refused(&self) -> bool {
+    pub(crate) fn refused(&self) -> bool {
         matches!(self, Self::Agent(_, AgentError::Status { status, .. })
             if status.is_client_error() && *status != StatusCode::UNAUTHORIZED)
     }
@@ -205,55 +205,75 @@ async fn tell_described(
     }
 }
 
-/// The site set's alarms that ask for tiers, as they are. Terraform begins their names with its own.
-async fn describe(clients: &Clients, name: &str) -> Result<Vec<AlarmChange>, CallError> {
-    let mut changes = Vec::new();
+/// The alarms of a site set, those in one state or all. Terraform begins their names with its own and a
+/// `/`, which no site set has in its name: one's name may begin with all of another's.
+///
+/// # Errors
+/// When CloudWatch does not tell.
+pub(crate) async fn all(
+    clients: &Clients,
+    name: &str,
+    state: Option<StateValue>,
+) -> Result<(Vec<MetricAlarm>, Vec<CompositeAlarm>), CallError> {
+    let (mut metric, mut composite) = (Vec::new(), Vec::new());
     let mut token = None;
     for _ in 0..PAGES_MAX {
         let call = clients
             .cloudwatch
             .describe_alarms()
-            .alarm_name_prefix(format!("{name}-"))
+            .alarm_name_prefix(format!("{name}/"))
             .alarm_types(AlarmType::MetricAlarm)
             .alarm_types(AlarmType::CompositeAlarm)
+            .set_state_value(state.clone())
             .max_records(100)
             .set_next_token(token);
         let answer = clients.calls.make("cloudwatch:DescribeAlarms", call.send()).await?;
-        let metric = answer.metric_alarms().iter().map(|a| {
-            (
-                a.alarm_name(),
-                a.state_value(),
-                a.state_updated_timestamp(),
-                a.alarm_description(),
-                a.state_reason(),
-            )
-        });
-        let composite = answer.composite_alarms().iter().map(|a| {
-            (
-                a.alarm_name(),
-                a.state_value(),
-                a.state_updated_timestamp(),
-                a.alarm_description(),
-                a.state_reason(),
-            )
-        });
-        for (alarm, state, at, description, reason) in metric.chain(composite) {
-            let (Some(alarm), Some(state), Some(at)) = (alarm, state, at) else { continue };
-            let millis = at.to_millis().ok().and_then(|millis| u64::try_from(millis).ok());
-            let told = Told {
-                alarm,
-                state: state.as_str(),
-                changed_at: UnixMillis(millis.unwrap_or(0)),
-                description,
-                reason: reason.unwrap_or_default(),
-            };
-            // A description that asks for what cannot be is told of when the alarm changes.
-            changes.extend(change(&told).ok().flatten());
-        }
-        token = answer.next_token().map(str::to_owned).filter(|token| !token.is_empty());
+        metric.extend(answer.metric_alarms.unwrap_or_default());
+        composite.extend(answer.composite_alarms.unwrap_or_default());
+        token = answer.next_token.filter(|token| !token.is_empty());
         if token.is_none() {
             break;
         }
     }
-    Ok(changes)
+    Ok((metric, composite))
+}
+
+/// The site set's alarms that ask for tiers, as they are.
+pub(crate) async fn describe(clients: &Clients, name: &str) -> Result<Vec<AlarmChange>, CallError> {
+    let (metric, composite) = all(clients, name, None).await?;
+    let metric = metric.iter().map(|a| {
+        (
+            a.alarm_name(),
+            a.state_value(),
+            a.state_updated_timestamp(),
+            a.alarm_description(),
+            a.state_reason(),
+        )
+    });
+    // While another alarm suppresses its actions, its topic hears nothing of it: nor does the agent.
+    let composite = composite.iter().filter(|a| {
+        a.actions_suppressed_by().is_none() || a.state_value() != Some(&StateValue::Alarm)
+    });
+    let composite = composite.map(|a| {
+        (
+            a.alarm_name(),
+            a.state_value(),
+            a.state_updated_timestamp(),
+            a.alarm_description(),
+            a.state_reason(),
+        )
+    });
+    let changes = metric.chain(composite).filter_map(|(alarm, state, at, description, reason)| {
+        let millis = at?.to_millis().ok().and_then(|millis| u64::try_from(millis).ok());
+        let told = Told {
+            alarm: alarm?,
+            state: state?.as_str(),
+            changed_at: UnixMillis(millis.unwrap_or(0)),
+            description,
+            reason: reason.unwrap_or_default(),
+        };
+        // A description that asks for what cannot be is told of when the alarm changes.
+        change(&told).ok().flatten()
+    });
+    Ok(changes.collect())
 }

@@ -13,6 +13,7 @@ use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use tokio::time::Instant;
 
 use crate::memory::Outcome;
+use crate::place::{Place, Places};
 
 /// Calls go out at most this often, but for [`BURST`] of them.
 const INTERVAL: Duration = Duration::from_millis(150);
@@ -22,6 +23,10 @@ const BURST: u32 = 20;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Most characters told of what AWS said: a denial can hold kilobytes of encoded policy.
 const MESSAGE_CHARS_MAX: usize = 200;
+/// Most of them up to the permission that a denial names: an ARN can have 2,048.
+const NAMED_CHARS_MAX: usize = 2_500;
+/// What stands before that permission.
+const PERMISSION: &str = "not authorized to perform: ";
 
 /// Why a call failed, as far as it matters to what is done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +82,8 @@ impl CallError {
     #[must_use]
     pub(crate) fn outcome(&self) -> Outcome {
         match self.class {
-            Class::Throttled | Class::Missing | Class::Busy => Outcome::Failed,
+            Class::Throttled | Class::Busy => Outcome::Failed,
+            Class::Missing => Outcome::Absent,
             Class::Unclear => Outcome::Unknown,
             Class::Denied | Class::NoCredentials | Class::Exhausted | Class::Refused => {
                 Outcome::Refused
@@ -87,6 +93,19 @@ impl CallError {
 }
 
 impl CallError {
+    /// Whether the same would be answered again until a person does something.
+    #[must_use]
+    pub(crate) fn lasts(&self) -> bool {
+        match self.class {
+            Class::Throttled | Class::Busy | Class::Unclear => false,
+            Class::Denied
+            | Class::NoCredentials
+            | Class::Exhausted
+            | Class::Missing
+            | Class::Refused => true,
+        }
+    }
+
     /// AWS answered, but without what the configuration names.
     pub(crate) fn missing(operation: &'static str, what: String) -> Self {
         Self { operation, class: Class::Missing, code: None, message: what }
@@ -109,8 +128,14 @@ impl fmt::Display for CallError {
                 "there are no AWS credentials, or AWS does not take them: set AWS_PROFILE or AWS_CONFIG_FILE, for example to a profile with \
                  credential_process: {message}"
             ),
-            Class::Exhausted => write!(f, "AWS has no more for {operation}: {message}"),
-            Class::Missing => write!(f, "{operation} names what is not there: {message}"),
+            Class::Exhausted => write!(
+                f,
+                "AWS has no more for {operation}; ask it for a higher quota, or want less: {message}"
+            ),
+            Class::Missing => write!(
+                f,
+                "{operation} names what is not there; compare [cloud.aws] with Terraform's outputs: {message}"
+            ),
             Class::Busy => write!(f, "{operation} has to wait: {message}"),
             Class::Unclear => write!(f, "{operation} had no clear answer: {message}"),
             Class::Refused => write!(f, "AWS refuses {operation}: {message}"),
@@ -125,6 +150,7 @@ pub(crate) struct Calls {
     next: tokio::sync::Mutex<Instant>,
     interval: Duration,
     book: Mutex<Book>,
+    places: Places,
 }
 
 #[derive(Debug, Default)]
@@ -143,7 +169,12 @@ impl Calls {
     /// Calls that go out at most so often, but for [`BURST`] of them.
     pub(crate) fn every(interval: Duration) -> Self {
         let next = tokio::sync::Mutex::new(Instant::now());
-        Self { next, interval, book: Mutex::default() }
+        Self { next, interval, book: Mutex::default(), places: Places::default() }
+    }
+
+    /// Calls of clients that note there where each goes.
+    pub(crate) fn noting(places: Places) -> Self {
+        Self { places, ..Self::default() }
     }
 
     /// Makes a call. `operation` is the permission that it needs.
@@ -194,12 +225,12 @@ impl Calls {
     {
         self.pace().await;
         match tokio::time::timeout(DEADLINE, call).await {
-            Ok(result) => result.map_err(|e| classify(operation, &e)),
+            Ok(result) => result.map_err(|e| classify(operation, &e, self.places.of(operation))),
             Err(_) => Err(CallError {
                 operation,
                 class: Class::Unclear,
                 code: None,
-                message: format!("none within {DEADLINE:?}"),
+                message: placed(self.places.of(operation), &format!("none within {DEADLINE:?}")),
             }),
         }
     }
@@ -268,7 +299,16 @@ fn slot(last: Instant, now: Instant, interval: Duration) -> Instant {
     last.max(earliest) + interval
 }
 
-fn classify<E>(operation: &'static str, error: &SdkError<E, HttpResponse>) -> CallError
+/// What is known of an answer that did not come, or not whole, and where it should have come from.
+fn placed(place: Option<Place>, message: &str) -> String {
+    place.map_or_else(|| message.to_owned(), |place| format!("{place}: {message}"))
+}
+
+fn classify<E>(
+    operation: &'static str,
+    error: &SdkError<E, HttpResponse>,
+    place: Option<Place>,
+) -> CallError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
@@ -286,17 +326,47 @@ where
     };
     let message = match &code {
         Some(code) if service.is_some() => format!("{code}: {message}"),
+        _ if class == Class::Unclear => placed(place, &message),
         _ => message,
     };
-    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
-    let message = message.chars().take(MESSAGE_CHARS_MAX).collect();
-    CallError { operation, class, code, message }
+    CallError { operation, class, code, message: shortened(&message) }
+}
+
+/// The beginning of what AWS said, in one line that ends with a whole word: at least up to the permission
+/// that a denial names, which may be another than that of the call.
+fn shortened(message: &str) -> String {
+    let mut short = String::new();
+    let mut chars = 0;
+    let mut needed = message.contains(PERMISSION);
+    for word in message.split_whitespace() {
+        let with_word = chars + word.chars().count() + usize::from(chars > 0);
+        let most = if needed { NAMED_CHARS_MAX } else { MESSAGE_CHARS_MAX };
+        if with_word > most {
+            // A first word that fills the line is none of a language.
+            if chars == 0 {
+                short.extend(word.chars().take(most));
+            }
+            short.push_str(" …");
+            return short;
+        }
+        if chars > 0 {
+            short.push(' ');
+        }
+        needed &= !short.ends_with(PERMISSION);
+        short.push_str(word);
+        chars = with_word;
+    }
+    short
 }
 
 /// By the codes of the "Common Errors" of each API, and by the status where a code says nothing.
 fn class_of(code: &str, status: u16) -> Class {
     let has = |parts: &[&str]| parts.iter().any(|part| code.contains(part));
-    if has(&["Throttl", "RequestLimitExceeded", "TooManyRequests", "SlowDown"]) || status == 429 {
+    // The first is no part of others: one is about capacity.
+    if code == "RequestLimitExceeded"
+        || has(&["Throttl", "TooManyRequests", "SlowDown"])
+        || status == 429
+    {
         Class::Throttled
     } else if has(&["AccessDenied", "UnauthorizedOperation", "NotAuthorized"]) {
         Class::Denied
@@ -329,6 +399,8 @@ fn class_of(code: &str, status: u16) -> Class {
         "InvalidDBInstanceState",
         "InvalidReplicationGroupState",
         "InvalidCacheClusterState",
+        "CapacityReservationPending",
+        "PriorRequestNotComplete",
     ]) {
         Class::Busy
     } else if status >= 500
@@ -381,12 +453,42 @@ mod tests {
             ("ProvisionedConcurrencyConfigNotFoundException", 404, Class::Missing),
             ("ResourceConflictException", 409, Class::Busy),
             ("ScalingActivityInProgress", 400, Class::Busy),
+            ("CapacityReservationPending", 400, Class::Busy),
+            ("CapacityDecreaseRequestLimitExceeded", 400, Class::Exhausted),
             ("InternalFailure", 500, Class::Unclear),
             ("", 502, Class::Unclear),
             ("ValidationError", 400, Class::Refused),
         ] {
             assert_eq!(class_of(code, status), class, "{code} {status}");
         }
+    }
+
+    #[test]
+    fn what_aws_says_ends_with_a_word_and_names_the_permission() {
+        assert_eq!(shortened(" not\n you "), "not you");
+        let denied = |user: &str| {
+            format!(
+                "UnauthorizedOperation: You are not authorized to perform this operation. User: {user} is not \
+                 authorized to perform: iam:PassRole on resource: arn:aws:iam::123456789012:role/east-gateway \
+                 because no identity-based policy allows the iam:PassRole action. Encoded authorization failure \
+                 message: {}",
+                "x".repeat(3000)
+            )
+        };
+        // Wherever the cut would come, it comes between words, and after the permission.
+        for n in 1..300 {
+            let whole =
+                denied(&format!("arn:aws:sts::123456789012:assumed-role/{}", "r".repeat(n)));
+            let short = shortened(&whole);
+            let told = short.strip_suffix(" …").unwrap();
+            assert!(whole[told.len()..].starts_with(' '), "{short}");
+            assert!(told.contains(" perform: iam:PassRole"), "{short}");
+            let far = told.chars().count() > MESSAGE_CHARS_MAX;
+            assert!(!far || told.ends_with(" perform: iam:PassRole"), "{short}");
+        }
+        // Nothing that AWS says makes a line without an end.
+        assert_eq!(shortened(&"é".repeat(9000)), format!("{} …", "é".repeat(MESSAGE_CHARS_MAX)));
+        assert!(shortened(&denied(&"r".repeat(9000))).chars().count() < NAMED_CHARS_MAX);
     }
 
     #[test]

@@ -59,6 +59,16 @@ pub(crate) async fn carry_out(
         Act::Provision { function, environments } => {
             provision(clients, config, function, *environments).await?;
         }
+        Act::Reserve { load_balancer, units } => {
+            use aws_sdk_elasticloadbalancingv2::types::MinimumLoadBalancerCapacity as Capacity;
+            let call = balancing.modify_capacity_reservation().load_balancer_arn(load_balancer);
+            let capacity = Capacity::builder().capacity_units(number(*units)).build();
+            let call = match units {
+                0 => call.reset_capacity_reservation(true),
+                _ => call.minimum_load_balancer_capacity(capacity),
+            };
+            calls.make("elasticloadbalancing:ModifyCapacityReservation", call.send()).await?;
+        }
         Act::SizeCache { replicas, more: true } => {
             let call = clients
                 .elasticache
@@ -222,6 +232,13 @@ async fn add_replica(clients: &Clients, config: &Aws, id: &str) -> Result<(), Ca
         .db_cluster_identifier(cluster)
         .set_db_instance_class(like.db_instance_class().map(str::to_owned))
         .set_engine(like.engine().map(str::to_owned))
+        .set_publicly_accessible(like.publicly_accessible())
+        .set_enable_performance_insights(like.performance_insights_enabled())
+        .set_performance_insights_kms_key_id(
+            like.performance_insights_kms_key_id().map(str::to_owned),
+        )
+        // The last to become the writer when that fails: it is not here to stay.
+        .promotion_tier(15)
         .tags(tag(AGENT_TAG, "true"))
         .tags(tag(SITE_SET_TAG, &config.name));
     // A replica of that name is this one: its answer was lost.

@@ -12,6 +12,8 @@ use spillway_model::UnixMillis;
 use spillway_part::clock;
 
 use crate::call::Calls;
+use crate::figures::BILLING_REGION;
+use crate::place::Places;
 
 /// Attempts of one call; the SDK waits between them, longer each time and by chance.
 pub(crate) const ATTEMPTS: u32 = 3;
@@ -30,6 +32,8 @@ pub struct Clients {
     pub(crate) autoscaling: aws_sdk_autoscaling::Client,
     pub(crate) lambda: aws_sdk_lambda::Client,
     pub(crate) cloudwatch: aws_sdk_cloudwatch::Client,
+    /// CloudWatch in the one region that knows what the account costs.
+    pub(crate) billing: aws_sdk_cloudwatch::Client,
     pub(crate) elasticache: aws_sdk_elasticache::Client,
     pub(crate) rds: aws_sdk_rds::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
@@ -47,14 +51,23 @@ impl Clients {
 
     /// Makes clients of what the SDK was told.
     pub(crate) fn of(config: &SdkConfig) -> Self {
+        let places = Places::default();
+        // Each service has a builder of its own kind.
+        macro_rules! client {
+            ($sdk:ident, $builder:ident => $told:expr) => {{
+                let $builder = $sdk::config::Builder::from(config).interceptor(places.clone());
+                $sdk::Client::from_conf($told.build())
+            }};
+        }
         Self {
-            ec2: aws_sdk_ec2::Client::new(config),
-            balancing: aws_sdk_elasticloadbalancingv2::Client::new(config),
-            autoscaling: aws_sdk_autoscaling::Client::new(config),
-            lambda: aws_sdk_lambda::Client::new(config),
-            cloudwatch: aws_sdk_cloudwatch::Client::new(config),
-            elasticache: aws_sdk_elasticache::Client::new(config),
-            rds: aws_sdk_rds::Client::new(config),
+            ec2: client!(aws_sdk_ec2, it => it),
+            balancing: client!(aws_sdk_elasticloadbalancingv2, it => it),
+            autoscaling: client!(aws_sdk_autoscaling, it => it),
+            lambda: client!(aws_sdk_lambda, it => it),
+            cloudwatch: client!(aws_sdk_cloudwatch, it => it),
+            billing: client!(aws_sdk_cloudwatch, it => it.region(Region::new(BILLING_REGION))),
+            elasticache: client!(aws_sdk_elasticache, it => it),
+            rds: client!(aws_sdk_rds, it => it),
             sqs: {
                 // A long poll is no attempt that hangs.
                 let timeouts = TimeoutConfig::builder()
@@ -62,10 +75,9 @@ impl Clients {
                     .operation_attempt_timeout(DEADLINE_OF_A_POLL)
                     .operation_timeout(DEADLINE_OF_A_POLL)
                     .build();
-                let config = aws_sdk_sqs::config::Builder::from(config).timeout_config(timeouts);
-                aws_sdk_sqs::Client::from_conf(config.build())
+                client!(aws_sdk_sqs, it => it.timeout_config(timeouts))
             },
-            calls: Calls::default(),
+            calls: Calls::noting(places),
             now: clock::now,
         }
     }

@@ -4,18 +4,21 @@
 //! sends the same client token again when it is started again.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use spillway_model::UnixMillis;
 use spillway_part::{clock, files};
 
 use crate::act::Act;
+use crate::lines::{Lines, aside};
 use crate::memory::Kept;
 
-/// A file larger than this is put aside, and the one put aside before is deleted.
-const BYTES_MAX: u64 = 1024 * 1024;
+/// The lock is tried so often, and so long after the time before.
+const TRIES: u32 = 20;
+const TRY_EVERY: Duration = Duration::from_millis(10);
 
 /// Why there is no journal.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +36,7 @@ pub enum JournalError {
 /// The journal. Whoever has it is the only one that changes AWS.
 #[derive(Debug)]
 pub struct Journal {
-    path: PathBuf,
-    file: File,
-    bytes: u64,
+    lines: Lines,
     /// Locked for as long as it is open.
     _lock: File,
 }
@@ -70,19 +71,16 @@ impl Journal {
         std::fs::create_dir_all(folder).map_err(failed(folder))?;
         let lock = File::options().write(true).create(true).truncate(false).open(&lock_path);
         let lock = lock.map_err(failed(&lock_path))?;
-        lock.try_lock().map_err(|e| match e {
+        locked(&lock).map_err(|e| match e {
             TryLockError::WouldBlock => JournalError::Locked(lock_path.clone()),
             TryLockError::Error(e) => JournalError::File(lock_path.clone(), e),
         })?;
         let path = folder.join("aws.jsonl");
         let kept = [path.clone(), aside(&path)].iter().find_map(|path| last_kept(path));
         let kept = kept.unwrap_or_else(|| Kept { seed: rand::random(), ..Kept::default() });
-        let file = append(&path).map_err(failed(&path))?;
-        let bytes = file.metadata().map_err(failed(&path))?.len();
-        let mut journal = Self { path, file, bytes, _lock: lock };
-        // A line that was cut off must not take the next one with it.
-        journal.put(b"\n").map_err(failed(&journal.path.clone()))?;
-        journal.write("started", None, None, &kept).map_err(failed(&journal.path.clone()))?;
+        let lines = Lines::open(path.clone()).map_err(failed(&path))?;
+        let mut journal = Self { lines, _lock: lock };
+        journal.write("started", None, None, &kept).map_err(failed(&path))?;
         Ok((journal, kept))
     }
 
@@ -97,29 +95,20 @@ impl Journal {
         error: Option<&str>,
         kept: &Kept,
     ) -> io::Result<()> {
-        if self.bytes > BYTES_MAX {
-            std::fs::rename(&self.path, aside(&self.path))?;
-            (self.file, self.bytes) = (append(&self.path)?, 0);
+        self.lines.write(&Line { at: clock::now(), event, act, error, kept })
+    }
+}
+
+/// Locks a file. A process that was just started by the one before has its files until it becomes
+/// another program, such as one that gives credentials: so the lock is tried for a moment.
+fn locked(file: &File) -> Result<(), TryLockError> {
+    for _ in 0..TRIES {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(TRY_EVERY),
+            other => return other,
         }
-        let line = Line { at: clock::now(), event, act, error, kept };
-        let mut line = serde_json::to_vec(&line)?;
-        line.push(b'\n');
-        self.put(&line)
     }
-
-    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(bytes)?;
-        self.bytes += bytes.len() as u64;
-        self.file.sync_data()
-    }
-}
-
-fn append(path: &Path) -> io::Result<File> {
-    File::options().append(true).create(true).open(path)
-}
-
-fn aside(path: &Path) -> PathBuf {
-    path.with_extension("jsonl.1")
+    file.try_lock()
 }
 
 /// What the last whole line of a journal kept.
@@ -132,6 +121,7 @@ fn last_kept(path: &Path) -> Option<Kept> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lines::BYTES_MAX;
     use crate::memory::Memory;
 
     #[test]

@@ -43,11 +43,13 @@ pub struct Round {
     pub complete: bool,
     /// Whether all about gateways and rules could be read, so that `seen` is whole.
     pub fleet_complete: bool,
+    /// Whether nothing is left but what does not pass by itself: a person has to see to it.
+    pub stuck: bool,
 }
 
 impl Round {
     fn of(config: &Aws, look: &Look, step: Step, clients: &Clients) -> Self {
-        let Step { acts, waiting, warnings } = step;
+        let Step { acts, waiting, warnings, passing: _ } = step;
         let warnings =
             clients.calls.faults().into_iter().chain(look.warnings.clone()).chain(warnings);
         Self {
@@ -58,6 +60,7 @@ impl Round {
             seen: report(config, &look.observed),
             complete: look.complete,
             fleet_complete: look.fleet_complete,
+            stuck: false,
         }
     }
 
@@ -95,11 +98,13 @@ impl<'a> Keeper<'a> {
             Some(wanted) => reconcile(self.config, wanted, &look.observed, &mut self.memory),
             None => Step::default(),
         };
+        let mut passing = look.passing || step.passing;
         let mut round = Round::of(self.config, &look, step, self.clients);
         for act in &round.acts {
             match self.act(act, &look).await {
-                Ok(()) => {}
+                Ok(()) => passing = true,
                 Err(Stopped { message, on }) => {
+                    passing |= !self.memory.hindered(&act.kind());
                     round.failed.push(message);
                     if !on {
                         break;
@@ -107,6 +112,7 @@ impl<'a> Keeper<'a> {
                 }
             }
         }
+        round.stuck = !round.settled() && !passing;
         if !round.failed.is_empty() {
             let faults = self.clients.calls.faults();
             let new = faults.into_iter().filter(|fault| !round.warnings.contains(fault));

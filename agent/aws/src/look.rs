@@ -1,16 +1,19 @@
 //! Looking at AWS: descriptions into [`Observed`]. Whatever fails is missing from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_elasticloadbalancingv2::types::{Action, TargetHealthStateEnum};
+use aws_sdk_elasticloadbalancingv2::types::{
+    Action, CapacityReservationStateEnum, TargetHealthStateEnum,
+};
 use futures_util::future::{join_all, join3, join4};
 use spillway_model::UnixMillis;
-use spillway_model::config::{Aws, AwsGateways};
+use spillway_model::config::{Aws, AwsGateways, AwsProgram};
 
 use crate::call::{CallError, Class};
 use crate::clients::Clients;
 use crate::observed::{
-    Cache, Group, Health, Instance, InstanceState, Leaving, Observed, Provisioned, Replica, Rule,
+    Cache, Capacity, Group, Health, Instance, InstanceState, Leaving, Observed, Provisioned,
+    Replica, Rule,
 };
 
 /// Most pages of one description: 20,000 instances are more than a site set has.
@@ -36,6 +39,8 @@ pub(crate) struct Look {
     pub complete: bool,
     /// Whether all about gateways and rules could be read, whatever else could not.
     pub fleet_complete: bool,
+    /// Whether some of what could not be read may be readable soon.
+    pub passing: bool,
     /// What the configuration names and AWS does not have, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -46,7 +51,7 @@ pub(crate) async fn look(clients: &Clients, config: &Aws) -> Look {
         gateways(clients, config),
         rules(clients, config),
         functions(clients, config),
-        futures_util::future::join(cache(clients, config), database(clients, config)),
+        join3(capacity(clients, config), cache(clients, config), database(clients, config)),
     )
     .await;
     let mut look = Look { complete: true, ..Look::default() };
@@ -66,7 +71,8 @@ pub(crate) async fn look(clients: &Clients, config: &Aws) -> Look {
             look.observed.provisioned.insert(name, seen);
         }
     }
-    let (cache, database) = data;
+    let (capacity, cache, database) = data;
+    look.observed.capacity = capacity.and_then(|capacity| look.take(capacity));
     look.observed.cache = cache.and_then(|cache| look.take(cache));
     look.observed.database = database.and_then(|database| look.take(database));
     look
@@ -78,6 +84,7 @@ impl Look {
             Ok(seen) => Some(seen),
             Err(error) => {
                 self.complete = false;
+                self.passing |= !error.lasts();
                 // What a call itself failed of stands among the faults of the calls.
                 if error.class == Class::Missing && error.code.is_none() {
                     self.warnings.push(error.to_string());
@@ -245,7 +252,9 @@ async fn functions(
     clients: &Clients,
     config: &Aws,
 ) -> Vec<(String, Result<Provisioned, CallError>)> {
-    join_all(config.functions.iter().map(async |(name, function)| {
+    // Of those alone that serve requests environments are kept warm.
+    let serving = config.functions.iter().filter(|(_, f)| f.program == AwsProgram::OneCode);
+    join_all(serving.map(async |(name, function)| {
         let operation = "lambda:GetProvisionedConcurrencyConfig";
         let call = clients
             .lambda
@@ -269,16 +278,36 @@ async fn functions(
     .await
 }
 
+async fn capacity(clients: &Clients, config: &Aws) -> Option<Result<Capacity, CallError>> {
+    let arn = &config.capacity.as_ref()?.load_balancer;
+    Some(reservation(clients, config, arn).await)
+}
+
+async fn reservation(clients: &Clients, config: &Aws, arn: &str) -> Result<Capacity, CallError> {
+    let call = clients.balancing.describe_tags().resource_arns(arn);
+    let tags = clients.calls.make("elasticloadbalancing:DescribeTags", call.send()).await?;
+    let tags = tags.tag_descriptions().iter().flat_map(|d| d.tags());
+    let call = clients.balancing.describe_capacity_reservation().load_balancer_arn(arn);
+    let operation = "elasticloadbalancing:DescribeCapacityReservation";
+    let answer = clients.calls.make(operation, call.send()).await?;
+    let states = || answer.capacity_reservation_state().iter().filter_map(|zone| zone.state());
+    let failed = states().find(|s| s.code() == Some(&CapacityReservationStateEnum::Failed));
+    let working =
+        [CapacityReservationStateEnum::Pending, CapacityReservationStateEnum::Rebalancing];
+    let why = |state: &str| if state.is_empty() { "no reason is given" } else { state }.to_owned();
+    Ok(Capacity {
+        owned: ours(tags.map(|tag| (tag.key(), tag.value())), &config.name),
+        units: count(answer.minimum_load_balancer_capacity().and_then(|c| c.capacity_units())),
+        working: states().any(|state| state.code().is_some_and(|code| working.contains(code))),
+        failed: failed.map(|state| why(state.reason().unwrap_or_default())),
+        decreases_left: count(answer.decrease_requests_remaining()),
+    })
+}
+
 async fn cache(clients: &Clients, config: &Aws) -> Option<Result<Cache, CallError>> {
-    let id = config.cache.as_ref()?;
-    let operation = "elasticache:DescribeReplicationGroups";
-    let call = clients.elasticache.describe_replication_groups().replication_group_id(id);
-    let answer = match clients.calls.make(operation, call.send()).await {
-        Ok(answer) => answer,
+    let group = match replication_group(clients, config).await? {
+        Ok(group) => group,
         Err(error) => return Some(Err(error)),
-    };
-    let Some(group) = answer.replication_groups().first() else {
-        return Some(Err(CallError::missing(operation, format!("no replication group {id}"))));
     };
     let nodes = group.node_groups().iter().map(|shard| shard.node_group_members().len()).min();
     let replicas = nodes.unwrap_or(0).saturating_sub(1);
@@ -288,22 +317,79 @@ async fn cache(clients: &Clients, config: &Aws) -> Option<Result<Cache, CallErro
     }))
 }
 
-async fn database(clients: &Clients, config: &Aws) -> Option<Result<Vec<Replica>, CallError>> {
-    let id = config.database.as_ref()?;
-    let filter = aws_sdk_rds::types::Filter::builder().name("db-cluster-id").values(id).build();
-    let call = clients.rds.describe_db_instances().filters(filter).max_records(100);
-    let answer = match clients.calls.make("rds:DescribeDBInstances", call.send()).await {
+async fn replication_group(
+    clients: &Clients,
+    config: &Aws,
+) -> Option<Result<aws_sdk_elasticache::types::ReplicationGroup, CallError>> {
+    let id = config.cache.as_ref()?;
+    let operation = "elasticache:DescribeReplicationGroups";
+    let call = clients.elasticache.describe_replication_groups().replication_group_id(id);
+    let answer = match clients.calls.make(operation, call.send()).await {
         Ok(answer) => answer,
         Err(error) => return Some(Err(error)),
     };
+    let group = answer.replication_groups.unwrap_or_default().into_iter().next();
+    Some(group.ok_or_else(|| CallError::missing(operation, format!("no replication group {id}"))))
+}
+
+/// Ids of the cache's nodes; none where there is no cache.
+pub(crate) async fn cache_nodes(clients: &Clients, config: &Aws) -> Option<Vec<String>> {
+    let group = replication_group(clients, config).await?.ok()?;
+    Some(group.member_clusters().to_vec())
+}
+
+async fn instances_of_database(
+    clients: &Clients,
+    config: &Aws,
+) -> Option<Result<Vec<aws_sdk_rds::types::DbInstance>, CallError>> {
+    let id = config.database.as_ref()?;
+    let filter = aws_sdk_rds::types::Filter::builder().name("db-cluster-id").values(id).build();
+    let call = clients.rds.describe_db_instances().filters(filter).max_records(100);
+    let answer = clients.calls.make("rds:DescribeDBInstances", call.send()).await;
+    Some(answer.map(|answer| answer.db_instances.unwrap_or_default()))
+}
+
+/// Ids of the database's instances, the writer's among them; none where there is no database.
+pub(crate) async fn database_instances(clients: &Clients, config: &Aws) -> Option<Vec<String>> {
+    let instances = instances_of_database(clients, config).await?.ok()?;
+    let ids = instances.iter().filter_map(|instance| instance.db_instance_identifier());
+    Some(ids.map(str::to_owned).collect())
+}
+
+async fn database(clients: &Clients, config: &Aws) -> Option<Result<Vec<Replica>, CallError>> {
+    let instances = match instances_of_database(clients, config).await? {
+        Ok(instances) => instances,
+        Err(error) => return Some(Err(error)),
+    };
     let prefix = format!("{}-replica-", config.name);
-    let replicas = answer.db_instances().iter().filter_map(|instance| {
+    let replicas = instances.iter().filter_map(|instance| {
         let id = instance.db_instance_identifier()?;
         id.starts_with(&prefix).then(|| Replica {
             id: id.to_owned(),
             owned: ours(instance.tag_list().iter().map(|t| (t.key(), t.value())), &config.name),
             status: instance.db_instance_status().unwrap_or("unknown").to_owned(),
+            writer: false,
         })
     });
-    Some(Ok(replicas.collect()))
+    let mut replicas: Vec<Replica> = replicas.collect();
+    if !replicas.is_empty() {
+        let writers = match writers(clients, config).await {
+            Ok(writers) => writers,
+            Err(error) => return Some(Err(error)),
+        };
+        for replica in &mut replicas {
+            replica.writer = writers.contains(&replica.id);
+        }
+    }
+    Some(Ok(replicas))
+}
+
+/// Ids of the instances that the database's cluster writes with: one, but for moments.
+async fn writers(clients: &Clients, config: &Aws) -> Result<BTreeSet<String>, CallError> {
+    let call = clients.rds.describe_db_clusters();
+    let call = call.set_db_cluster_identifier(config.database.clone());
+    let answer = clients.calls.make("rds:DescribeDBClusters", call.send()).await?;
+    let members = answer.db_clusters().iter().flat_map(|cluster| cluster.db_cluster_members());
+    let writers = members.filter(|member| member.is_cluster_writer() == Some(true));
+    Ok(writers.filter_map(|member| Some(member.db_instance_identifier()?.to_owned())).collect())
 }

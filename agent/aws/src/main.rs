@@ -1,5 +1,7 @@
 //! The `spillway-aws` program: the process that keeps AWS to the plan, and what an operator does by hand.
 
+mod shipping;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,7 +12,8 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use http::Method;
 use serde::Serialize;
-use spillway_aws::{Clients, Journal, Keeper, Round, configured, rehearse};
+use spillway_aws::deploy::{self, DeployError};
+use spillway_aws::{Clients, Journal, Keeper, Round, RunError, configured, rehearse};
 use spillway_model::api::unprintable;
 use spillway_model::{Config, Fleet, Plan, SignedPlan};
 use spillway_part::client::Client;
@@ -45,6 +48,12 @@ enum Command {
     Apply(Options),
     /// Drain and end everything that was scaled up, and wait until it is gone. For when `run` does not run.
     Drain(Options),
+    /// Ship the functions' code, at first for a few requests, and go back if it does worse.
+    #[command(after_help = shipping::DEPLOY)]
+    Deploy(shipping::Deploy),
+    /// Bring back what functions were before the last deployment, at once.
+    #[command(after_help = shipping::ROLLBACK)]
+    Rollback(shipping::Rollback),
 }
 
 #[derive(Debug, clap::Args)]
@@ -52,7 +61,7 @@ struct Options {
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
-    /// Give up after so many seconds.
+    /// Give up after so many seconds, or sooner when what is left does not pass by itself.
     #[arg(long, default_value_t = 900, value_name = "SECS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     within: u64,
 }
@@ -81,8 +90,9 @@ fn main() -> ExitCode {
             let config = matches!(
                 e.downcast_ref::<StartError>(),
                 Some(StartError::BadConfig { .. } | StartError::ReadConfig { .. })
-            );
-            ExitCode::from(if config { 78 } else { 1 })
+            ) || matches!(e.downcast_ref::<RunError>(), Some(RunError::NotConfigured));
+            let other = e.downcast_ref::<DeployError>().map_or(1, shipping::exit_code);
+            ExitCode::from(if config { 78 } else { other })
         }
     }
 }
@@ -99,6 +109,7 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
         path.to_owned()
     });
     let config = load_config(&path)?;
+    configured(&config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -121,6 +132,12 @@ fn run(args: &Args) -> anyhow::Result<ExitCode> {
             }
             Command::Drain(options) => {
                 change(args, &config, options, &Fleet::default(), "nothing is wanted").await
+            }
+            Command::Deploy(options) => {
+                shipping::ship(&config, &path, options, &mut |said| tell(args, said)).await
+            }
+            Command::Rollback(options) => {
+                shipping::back(&config, options, &mut |said| tell(args, said)).await
             }
         }
     })
@@ -187,11 +204,16 @@ async fn change(
         let round = keeper.round(Some(wanted)).await;
         let settled = round.settled();
         let late = begun.elapsed() >= Duration::from_secs(options.within);
-        let over = settled || late || shutdown.is_cancelled();
+        let over = settled || round.stuck || late || shutdown.is_cancelled();
         if over || !round.acts.is_empty() || !round.failed.is_empty() {
             print(args, wanted, from, &round, "did")?;
         }
         if over {
+            anyhow::ensure!(
+                !round.stuck,
+                "AWS is not what is wanted, and what is left does not pass by itself: see to what failed and to \
+                 the warnings; the same command then goes on with it"
+            );
             anyhow::ensure!(
                 settled,
                 "AWS is not yet what is wanted; the same command goes on with it"
@@ -213,18 +235,20 @@ fn print(args: &Args, wanted: &Fleet, from: &str, round: &Round, verb: &str) -> 
     }
     let seen = &round.seen;
     line(&format!(
-        "wanted   {} gateways with {} % of requests{} ({from})",
+        "wanted   {} gateways with {} % of requests{}{} ({from})",
         wanted.gateways,
         wanted.gateway_percent,
         environments(&wanted.provisioned),
+        reserved(wanted.capacity_units),
     ));
     let there = format!(
-        "{} gateways with {} % of requests, {} healthy, {} draining{}",
+        "{} gateways with {} % of requests, {} healthy, {} draining{}{}",
         seen.gateways_launched,
         seen.gateway_percent,
         seen.gateways_healthy,
         seen.gateways_draining,
         environments(&seen.provisioned_ready),
+        reserved(seen.capacity_units),
     );
     let unknown = "not known: not everything could be read";
     line(&format!("there    {}", if round.fleet_complete { &there } else { unknown }));
@@ -244,8 +268,18 @@ fn print(args: &Args, wanted: &Fleet, from: &str, round: &Round, verb: &str) -> 
     Ok(())
 }
 
+/// Something that happened, as a line.
+fn tell(args: &Args, said: &deploy::Said) {
+    let json = || serde_json::to_string(said).unwrap_or_default();
+    line(&if args.json { json() } else { said.to_string() });
+}
+
 fn environments(warm: &std::collections::BTreeMap<String, u32>) -> String {
     warm.iter().map(|(name, n)| format!(", {n} environments of {name} warm")).collect()
+}
+
+fn reserved(units: u32) -> String {
+    if units > 0 { format!(", {units} capacity units reserved") } else { String::new() }
 }
 
 /// Prints a line. A reader that has gone away (`| head`) is no error.

@@ -25,10 +25,12 @@ const UNKNOWN_SECS_MAX: u64 = 120;
 const PAUSE_SECS: u64 = 2;
 /// First pause after a failure that needs a person.
 const PAUSE_SECS_DENIED: u64 = 30;
-/// Pause after warm environments were asked for: Lambda may give up soon after it said yes.
-const PROVISION_PAUSE_SECS: u64 = 30;
+/// Pause after warm environments or capacity were asked for: AWS may give up soon after it said yes.
+const PROMISE_PAUSE_SECS: u64 = 30;
 /// Longest pause.
 const PAUSE_SECS_MAX: u64 = 300;
+/// So often in a row what an act names may be missing before it is believed: descriptions lag.
+const ABSENT_MAX: u32 = 3;
 
 /// What is remembered.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -71,6 +73,8 @@ pub struct Kept {
 struct Held {
     until: UnixMillis,
     failures: u32,
+    /// Whether it does not pass by itself.
+    lasting: bool,
 }
 
 /// How an act ended.
@@ -80,6 +84,8 @@ pub enum Outcome {
     Done(Vec<String>),
     /// It was not done, and may be soon.
     Failed,
+    /// It was not done, for what it names is not there: not yet, not any more, or never.
+    Absent,
     /// It was not done, and will not be until a person does something.
     Refused,
     /// Nobody knows whether it was done.
@@ -167,6 +173,11 @@ impl Memory {
         self.held.get(kind).is_some_and(|held| now < held.until)
     }
 
+    /// Whether an act of this kind failed in a way that does not pass by itself.
+    pub(crate) fn hindered(&self, kind: &str) -> bool {
+        self.held.get(kind).is_some_and(|held| held.lasting)
+    }
+
     /// Whether an instance has been outside of the target group for so long.
     pub(crate) fn bare_for(&self, id: &str, secs: u64, now: UnixMillis) -> bool {
         self.bare.get(id).is_some_and(|at| now >= at.plus_secs(secs))
@@ -187,7 +198,7 @@ impl Memory {
             }
             (Act::Launch(_), Outcome::Refused) => self.kept.launch = None,
             // An attempt of the same call may have succeeded with its answer lost.
-            (Act::Launch(_), Outcome::Failed | Outcome::Unknown) => {}
+            (Act::Launch(_), Outcome::Failed | Outcome::Absent | Outcome::Unknown) => {}
             (Act::End { instances }, Outcome::Done(_) | Outcome::Unknown) => {
                 self.kept.launched.retain(|id, _| !instances.contains(id));
             }
@@ -197,16 +208,16 @@ impl Memory {
             _ => {}
         }
         let first = match outcome {
-            Outcome::Done(_) if matches!(act, Act::Provision { .. }) => {
-                let until = now.plus_secs(PROVISION_PAUSE_SECS);
-                self.held.insert(kind, Held { until, failures: 0 });
+            Outcome::Done(_) if matches!(act, Act::Provision { .. } | Act::Reserve { .. }) => {
+                let until = now.plus_secs(PROMISE_PAUSE_SECS);
+                self.held.insert(kind, Held { until, failures: 0, lasting: false });
                 return;
             }
             Outcome::Done(_) => {
                 self.held.remove(&kind);
                 return;
             }
-            Outcome::Failed | Outcome::Unknown => PAUSE_SECS,
+            Outcome::Failed | Outcome::Absent | Outcome::Unknown => PAUSE_SECS,
             Outcome::Refused => PAUSE_SECS_DENIED,
         };
         let failures = self.held.get(&kind).map_or(0, |held| held.failures);
@@ -219,7 +230,13 @@ impl Memory {
             reason = "positive, and at most five minutes in milliseconds"
         )]
         let until = now.plus_millis(millis as u64);
-        self.held.insert(kind, Held { until, failures: failures.saturating_add(1) });
+        let failures = failures.saturating_add(1);
+        let lasting = match outcome {
+            Outcome::Refused => true,
+            Outcome::Absent => failures >= ABSENT_MAX,
+            Outcome::Done(_) | Outcome::Failed | Outcome::Unknown => false,
+        };
+        self.held.insert(kind, Held { until, failures, lasting });
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Observed {
     pub rules: BTreeMap<String, Rule>,
     /// Warm environments of the functions that could be read, by the configuration's name.
     pub provisioned: BTreeMap<String, Provisioned>,
+    /// What is reserved at the load balancer.
+    pub capacity: Option<Capacity>,
     /// The cache's replicas.
     pub cache: Option<Cache>,
     /// The database's instances that are named as replicas of ours.
@@ -129,6 +131,21 @@ pub struct Provisioned {
     pub failed: Option<String>,
 }
 
+/// Capacity that is reserved at the load balancer.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Capacity {
+    /// Whether the load balancer carries the site set's tags.
+    pub owned: bool,
+    /// Units that were asked for; 0 when nothing is reserved.
+    pub units: u32,
+    /// Whether AWS is still at it; it takes no other request meanwhile.
+    pub working: bool,
+    /// Why AWS gave up, if it did.
+    pub failed: Option<String>,
+    /// How often it may still be asked for less today.
+    pub decreases_left: u32,
+}
+
 /// Replicas of the cache.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Cache {
@@ -147,4 +164,6 @@ pub struct Replica {
     pub owned: bool,
     /// What RDS says of it, such as `available` or `deleting`.
     pub status: String,
+    /// Whether it has become the cluster's writer, as one can when the writer fails.
+    pub writer: bool,
 }

@@ -41,6 +41,9 @@ pub struct Step {
     /// What is under way or has to wait, in a few words each. When there is nothing to do and nothing
     /// to wait for, AWS is what the plan wants, as far as it could be read.
     pub waiting: Vec<String>,
+    /// Whether some of that comes about by itself: AWS is at it, or time passes. The rest waits for acts
+    /// that failed, or for what could not be read.
+    pub passing: bool,
     /// What stands in the way of the plan, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -54,9 +57,11 @@ pub fn reconcile(config: &Aws, wanted: &Fleet, observed: &Observed, memory: &mut
         scale(config, gateways, wanted, observed, memory, &mut step);
     }
     functions(config, wanted, observed, &mut step);
+    capacity(config, wanted, observed, &mut step);
     cache(wanted, observed, memory, &mut step);
     database(config, wanted, observed, &mut step);
     let held = |act: &Act| memory.holds(&act.kind(), observed.at);
+    step.passing |= step.acts.iter().any(|act| held(act) && !memory.hindered(&act.kind()));
     step.waiting.extend(step.acts.iter().filter(|act| held(act)).map(|act| format!("soon: {act}")));
     step.acts.retain(|act| !held(act));
     step
@@ -91,7 +96,7 @@ fn scale(
     let healthy = serving.iter().filter(|id| targets.get(**id) == Some(&Health::Healthy)).count();
     let light = weigh(config, gateways, fleet, observed, healthy, memory, step);
     if let Some((name, group)) = gateways.autoscaling_group.as_ref().zip(group) {
-        size_group(name, group, wanted, light, memory, step);
+        size_group(name, group, (wanted, gateways.max), light, memory, step);
     }
     // Without a full list there is no telling what is there already, and what is too much.
     if observed.instances.is_none() {
@@ -100,25 +105,28 @@ fn scale(
     let surplus: Vec<&Instance> =
         instances.iter().copied().filter(|i| !keep.contains(i.id.as_str())).collect();
     leave(&surplus, targets, memory, light, observed.at, step);
-    wait_for(surplus.len(), "gateways to drain and end", step);
-    wait_for(serving.len().saturating_sub(healthy), "gateways to become healthy", step);
-    wait_for(memory.unseen(), "launched instances to be described", step);
+    let join = instances.iter().filter(|i| {
+        let registered = matches!(targets.get(&i.id), Some(h) if *h != Health::Draining);
+        i.state == InstanceState::Running && keep.contains(i.id.as_str()) && !registered
+    });
+    let join: Vec<_> = join.map(|i| i.id.clone()).collect();
+    let unhealthy = serving.len().saturating_sub(healthy);
+    wait_for(unhealthy, "gateways to become healthy", unhealthy > join.len(), step);
+    wait_for(memory.unseen(), "launched instances to be described", true, step);
     if by_template {
         launch(config, gateways, wanted, instances.len(), keep.len(), observed.at, memory, step);
-        let join = instances.iter().filter(|i| {
-            let registered = matches!(targets.get(&i.id), Some(h) if *h != Health::Draining);
-            i.state == InstanceState::Running && keep.contains(i.id.as_str()) && !registered
-        });
-        let instances: Vec<_> = join.take(BATCH).map(|i| i.id.clone()).collect();
-        if !instances.is_empty() {
+        if !join.is_empty() {
+            let instances = join.into_iter().take(BATCH).collect();
             step.acts.push(Act::Register { instances });
         }
     }
 }
 
-fn wait_for(n: usize, what: &str, step: &mut Step) {
+/// Takes note that `n` of something are waited for, and whether any of them come by themselves.
+fn wait_for(n: usize, what: &str, passing: bool, step: &mut Step) {
     if n > 0 {
         step.waiting.push(format!("{n} {what}"));
+        step.passing |= passing;
     }
 }
 
@@ -230,21 +238,23 @@ fn weigh(
 fn size_group(
     name: &str,
     group: &Group,
-    wanted: u32,
+    (wanted, most_gateways): (u32, u32),
     light: bool,
     memory: &Memory,
     step: &mut Step,
 ) {
     let desired = wanted.max(group.min).min(group.max);
-    if desired < wanted {
+    if group.max < most_gateways {
         step.warnings.push(format!(
-            "the plan wants {wanted} gateways, but Auto Scaling group {name} allows {desired}"
+            "Auto Scaling group {name} allows {} gateways, but `cloud.aws.gateways.max` is {most_gateways}: \
+             raise the one or lower the other",
+            group.max
         ));
     }
     let staying = staying(group).count();
-    wait_for(group.instances.len() - staying, "instances of the group to end", step);
+    wait_for(group.instances.len() - staying, "instances of the group to end", true, step);
     let asked = usize::try_from(group.desired).unwrap_or(usize::MAX);
-    wait_for(asked.saturating_sub(staying), "instances of the group to start", step);
+    wait_for(asked.saturating_sub(staying), "instances of the group to start", true, step);
     // A description may be older than what was asked for: less than either is less.
     let most = memory.kept.sized.map_or(0, |(most, _)| most).max(group.desired);
     if desired >= most || light {
@@ -279,6 +289,11 @@ fn leave(
     if !end.is_empty() {
         step.acts.push(Act::End { instances: end });
     }
+    let passing = surplus.iter().any(|i| match targets.get(&i.id) {
+        Some(health) => *health == Health::Draining,
+        None => !memory.bare_for(&i.id, BARE_SECS, now),
+    });
+    wait_for(surplus.len(), "gateways to drain and end", passing, step);
 }
 
 /// Launches what is missing, as far as `max` allows.
@@ -298,10 +313,8 @@ fn launch(
     let missing = wanted.saturating_sub(count(kept).saturating_add(unseen));
     if missing == 0 {
         memory.let_go_of_launch(now);
-        wait_for(memory.kept.launch.iter().len(), "launch to be known to have failed", step);
-        return;
-    }
-    if memory.holds("launch", now) {
+        let unknown = memory.kept.launch.iter().len();
+        wait_for(unknown, "launch to be known to have failed", true, step);
         return;
     }
     if let Some((launch, _)) = &memory.kept.launch {
@@ -334,6 +347,7 @@ fn functions(config: &Aws, fleet: &Fleet, observed: &Observed, step: &mut Step) 
         }
         if seen.working {
             step.waiting.push(format!("environments of {function} to become warm"));
+            step.passing = true;
         }
         // What Lambda gave up on is asked for again, not sooner than the memory's pause after an act.
         if !seen.working && (seen.asked != wanted || (seen.failed.is_some() && wanted > 0)) {
@@ -342,11 +356,49 @@ fn functions(config: &Aws, fleet: &Fleet, observed: &Observed, step: &mut Step) 
     }
 }
 
+/// Capacity is asked for once what was asked for before has come, or has not; and for less only as
+/// often as AWS takes that in a day, of which the last time is kept for giving all back.
+fn capacity(config: &Aws, fleet: &Fleet, observed: &Observed, step: &mut Step) {
+    let Some((limits, seen)) = config.capacity.as_ref().zip(observed.capacity.as_ref()) else {
+        return;
+    };
+    let name = last(&limits.load_balancer);
+    if !seen.owned {
+        step.warnings.push(not_ours(&format!("load balancer {name}")));
+        return;
+    }
+    let units = fleet.capacity_units.min(limits.max_units);
+    if fleet.capacity_units > units {
+        step.warnings.push(format!(
+            "the plan wants {} capacity units, but `cloud.aws.capacity.max_units` allows {units}",
+            fleet.capacity_units
+        ));
+    }
+    if seen.working {
+        step.waiting.push(format!("{} capacity units to be reserved", seen.units));
+        step.passing = true;
+        return;
+    }
+    let failed = seen.failed.as_ref().filter(|_| units > 0);
+    if let Some(why) = failed {
+        step.warnings.push(format!("AWS could not reserve {} capacity units: {why}", seen.units));
+    }
+    if units < seen.units && seen.decreases_left <= u32::from(units > 0) {
+        let rest =
+            "capacity units to be given back: AWS takes two decreases a day, the last for all";
+        step.waiting.push(format!("{} {rest}", seen.units - units));
+    } else if units != seen.units || failed.is_some() {
+        let load_balancer = limits.load_balancer.clone();
+        step.acts.push(Act::Reserve { load_balancer, units });
+    }
+}
+
 /// Replicas are added to those that the cache has, and only what was added is taken away again.
 fn cache(fleet: &Fleet, observed: &Observed, memory: &mut Memory, step: &mut Step) {
     let Some(cache) = &observed.cache else { return };
     if !cache.available {
         step.waiting.push("the cache to be available".to_owned());
+        step.passing = true;
         return;
     }
     if fleet.cache_replicas == 0 && memory.kept.cache_base.is_none_or(|base| cache.replicas <= base)
@@ -368,14 +420,25 @@ fn database(config: &Aws, fleet: &Fleet, observed: &Observed, step: &mut Step) {
     let ours = replicas.iter().filter(|replica| replica.owned);
     let (going, staying): (Vec<_>, Vec<_>) = ours.partition(|r| r.status == "deleting");
     let wanted = usize::try_from(fleet.database_replicas).unwrap_or(usize::MAX);
-    wait_for(going.len(), "database replicas to end", step);
+    wait_for(going.len(), "database replicas to end", true, step);
     let starting = staying.iter().filter(|r| r.status != "available").count();
-    wait_for(starting, "database replicas to be available", step);
+    wait_for(starting, "database replicas to be available", true, step);
     let settled = going.is_empty() && starting == 0;
     if staying.len() > wanted {
-        let last = staying.iter().max_by_key(|r| (Reverse(r.status == "available"), &r.id));
-        if let Some(last) = last.filter(|_| going.is_empty()) {
-            step.acts.push(Act::RemoveReplica { id: last.id.clone() });
+        let readers = staying.iter().filter(|replica| !replica.writer);
+        let last = readers.max_by_key(|r| (Reverse(r.status == "available"), &r.id));
+        match last {
+            Some(last) if going.is_empty() => {
+                step.acts.push(Act::RemoveReplica { id: last.id.clone() });
+            }
+            Some(_) => {}
+            None => step.warnings.extend(staying.iter().map(|writer| {
+                format!(
+                    "replica {} of the database has become its writer and is not removed: fail the \
+                     cluster over to another instance (`aws rds failover-db-cluster`)",
+                    writer.id
+                )
+            })),
         }
     } else if staying.len() < wanted && settled {
         let free = (1..=DATABASE_REPLICAS_MAX)
@@ -411,6 +474,9 @@ pub fn report(config: &Aws, observed: &Observed) -> FleetLoad {
         observed.rules.values().map(|rule| rule.percent(&gateways.target_group)).max()
     });
     let ready = observed.provisioned.iter().filter(|(_, p)| p.ready > 0);
+    let reserved = observed.capacity.as_ref().filter(|c| !c.working && c.failed.is_none());
+    let replicas = observed.database.iter().flatten();
+    let replicas = replicas.filter(|replica| replica.owned && replica.status == "available");
     FleetLoad {
         seen_at: observed.at,
         gateways_launched: count(here.len()),
@@ -418,6 +484,10 @@ pub fn report(config: &Aws, observed: &Observed) -> FleetLoad {
         gateways_draining: count(leaving.len()),
         gateway_percent: percent.unwrap_or(0),
         provisioned_ready: ready.map(|(name, p)| (name.clone(), p.ready)).collect(),
+        capacity_units: reserved.map_or(0, |capacity| capacity.units),
+        cache_replicas: observed.cache.as_ref().map_or(0, |cache| cache.replicas),
+        database_replicas: count(replicas.count()),
+        spend: None,
         warnings: Vec::new(),
     }
 }

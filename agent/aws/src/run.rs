@@ -1,9 +1,10 @@
 //! The process: follows the plan, keeps AWS to it, carries alarms and figures, and serves its load report.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join4;
+use futures_util::future::join5;
 use spillway_model::config::Aws;
 use spillway_model::load::{FleetLoad, Part};
 use spillway_model::{Config, Fleet};
@@ -12,6 +13,7 @@ use spillway_part::{Plans, Shutdown, StartError, follow, start};
 
 use crate::alarms::{Teller, ask, follow_queue};
 use crate::clients::Clients;
+use crate::endpoint::{self, Outcomes, TlsError};
 use crate::figures::{self, Figures};
 use crate::journal::{Journal, JournalError};
 use crate::keeper::{Keeper, Round};
@@ -35,6 +37,12 @@ pub enum RunError {
     /// Its journal cannot be kept, or another process has it.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// Its alarm endpoint cannot be.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Its alarm endpoint failed.
+    #[error("the listener of cloud.aws.alarm_endpoint failed")]
+    Endpoint(#[source] std::io::Error),
     /// Its admin listener failed.
     #[error("the admin listener of part aws failed")]
     Admin(#[source] std::io::Error),
@@ -63,26 +71,46 @@ pub async fn run(config: Arc<Config>, shutdown: Shutdown) -> Result<(), RunError
 
     let identity = Identity::new(Part::Aws, "aws", None);
     let (shown, counted, figured) = (seen.clone(), clients.clone(), figures.clone());
+    let (outcomes, told) = (Arc::new(Outcomes::default()), figures.clone());
+    let ended = outcomes.clone();
     let admin = Admin::new(identity, plans.clone(), move |load| {
         load.fleet = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(fleet) = &mut load.fleet {
+            told.add_to(fleet);
+            fleet.warnings.truncate(WARNINGS_MAX);
+        }
     })
-    .with_metrics(move || counted.calls.metrics() + &figured.metrics());
+    .with_metrics(move || counted.calls.metrics() + &figured.metrics() + &ended.metrics());
+    let teller = Arc::new(Teller::new(config.clone()));
+    let endpoint = match &aws.alarm_endpoint {
+        None => None,
+        Some(endpoint) => {
+            let path = |path: &Path| config.path(path);
+            let now = clients.now;
+            Some(endpoint::prepare(endpoint, path, teller.clone(), outcomes, now).await?)
+        }
+    };
     let serving = tokio::spawn(admin.serve(listener, shutdown.clone()));
 
     let keeper = Keeper::new(&clients, &aws, journal, kept);
-    let teller = Teller::new(config.clone());
     let queue = async {
         if let Some(url) = &aws.alarm_queue {
             follow_queue(&clients, url, &teller, &shutdown).await;
         }
     };
-    join4(
+    let alarms = async {
+        let Some(endpoint) = endpoint else { return Ok(()) };
+        endpoint.serve(shutdown.clone()).await
+    };
+    let (_, _, _, _, alarms) = join5(
         keep(keeper, plans, &seen, &shutdown),
         queue,
         ask(&clients, &aws.name, &teller, &shutdown),
-        figures::exchange(&clients, &config, &aws, &figures, &shutdown),
+        figures::exchange(&clients, &config, &aws, &figures, &seen, &shutdown),
+        alarms,
     )
     .await;
+    alarms.map_err(RunError::Endpoint)?;
     match serving.await {
         Ok(served) => served.map_err(RunError::Admin),
         Err(e) => Err(RunError::Admin(e.into())),

@@ -1,11 +1,14 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
 use spillway_model::api::{BY_CHARS_MAX, unprintable};
+use spillway_model::time::secs_of;
 use spillway_model::{KnobId, Tier};
+use spillway_simulate::Policy;
 
 /// Serve the baseline at home and spill the peak into the cloud.
 #[derive(Debug, Parser)]
@@ -34,13 +37,20 @@ pub(crate) enum Command {
         file: Option<PathBuf>,
     },
     /// Make the keys that sign and verify plans, and the operator's token, where they are missing.
-    Keygen,
-    /// Run a whole hybrid cloud on this machine: DNS, balancer, gateways, service, cloud and agent.
+    Keygen {
+        /// Make them in this folder, and read no configuration; else in the configuration's state folder.
+        #[arg(long, value_name = "FOLDER")]
+        to: Option<PathBuf>,
+    },
+    /// Run a whole hybrid cloud on this machine: DNS, balancer, gateways, service, cloud and agent. A
+    /// cloud on AWS is not run here, and acted on by `spillway-aws run` alone.
     Up(UpOptions),
     /// Send an open-loop storm of requests from a population of clients.
     Storm(StormOptions),
     /// Run `up`, a flash crowd against it, and print a verdict.
     Demo(DemoOptions),
+    /// Play a trace to the decision and to the rules of other systems in a simulated world, and compare them.
+    Simulate(SimulateOptions),
     /// One screen: how it is, and what the agent does about it.
     Status,
     /// Why the present plan is what it is, or why a client goes where it goes.
@@ -69,6 +79,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: CloudCommand,
     },
+    /// Ship the functions' code to AWS, at first for a few requests. Needs `spillway-aws`.
+    #[command(disable_help_flag = true)]
+    Deploy(HandedOn),
+    /// Bring back what functions on AWS were before the last deployment. Needs `spillway-aws`.
+    #[command(disable_help_flag = true)]
+    Rollback(HandedOn),
     /// Run one part in the foreground, as `up` and service managers do.
     Run {
         /// Which kind.
@@ -134,6 +150,49 @@ pub(crate) enum Acts {
     /// Only the storm that the cloud cannot take, so that tiers rise.
     Tiers,
 }
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SimulateOptions {
+    /// A CSV file with a header, one row a step.
+    #[arg(long, value_name = "FILE")]
+    pub trace: PathBuf,
+    /// The column that says how much is asked.
+    #[arg(long, value_name = "NAME")]
+    pub column: String,
+    /// Time between rows: `1s`, `5m`, `1h`.
+    #[arg(long, value_name = "TIME", value_parser = secs)]
+    pub step: u64,
+    /// What a value of the column is.
+    #[arg(long, value_enum, default_value_t = SimulateUnit::Count)]
+    pub unit: SimulateUnit,
+    /// The highest per-second mean, as a multiple of the site's capacity.
+    #[arg(long, value_name = "FACTOR", value_parser = factor)]
+    pub peak_factor: f64,
+    /// Which policies: their names with commas, or `all`, which tunes them as well.
+    #[arg(long, value_name = "NAME,…", default_value = "all", value_parser = policies)]
+    pub policy: SimulatePolicies,
+    /// Seed of all that is drawn by chance.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Write a chart of the first policy here.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// With `--json`: write it here, and the table to standard output; `-` writes it there instead.
+    #[arg(value_name = "OUT")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SimulateUnit {
+    /// Requests in a step.
+    Count,
+    /// Requests per second.
+    Rate,
+}
+
+/// Each of them once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SimulatePolicies(pub Vec<Policy>);
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct StormOptions {
@@ -230,12 +289,21 @@ pub(crate) enum CloudCommand {
     Drain(CloudOptions),
 }
 
+/// Words that another program reads, and explains.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct HandedOn {
+    /// Functions and options; `--help` explains them.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORDS")]
+    pub words: Vec<OsString>,
+}
+
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct CloudOptions {
     /// Only say what would be done.
     #[arg(long)]
     pub dry_run: bool,
-    /// Give up after so long: `90s`, `15m`, `2h`; at most a day.
+    /// Give up after so long: `90s`, `15m`, `2h`; at most a day. Sooner when what is left does not pass by
+    /// itself.
     #[arg(long, default_value = "15m", value_name = "TIME", value_parser = secs)]
     pub within: u64,
 }
@@ -315,21 +383,27 @@ fn reason(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn secs(text: &str) -> Result<u64, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let factor = match unit {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => 0,
-    };
-    let secs = number.parse::<u64>().ok().and_then(|n| n.checked_mul(factor)).unwrap_or(0);
-    if (1..=86_400).contains(&secs) {
-        Ok(secs)
-    } else {
-        Err("write a time from 1s to 24h, such as 90s, 15m or 2h".to_owned())
+fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse::<f64>().ok().filter(|factor| (0.01..=1000.0).contains(factor));
+    factor.ok_or_else(|| "write a factor from 0.01 to 1000".to_owned())
+}
+
+fn policies(text: &str) -> Result<SimulatePolicies, String> {
+    if text == "all" {
+        return Ok(SimulatePolicies(Policy::ALL.to_vec()));
     }
+    let mut policies = Vec::new();
+    for name in text.split(',') {
+        let policy = name.trim().parse::<Policy>().map_err(|e| e.to_string())?;
+        if !policies.contains(&policy) {
+            policies.push(policy);
+        }
+    }
+    Ok(SimulatePolicies(policies))
+}
+
+fn secs(text: &str) -> Result<u64, String> {
+    secs_of(text).ok_or_else(|| "write a time from 1s to 24h, such as 90s, 15m or 2h".to_owned())
 }
 
 impl Args {
@@ -377,6 +451,29 @@ mod tests {
         assert_eq!(secs("24h"), Ok(86_400));
         for bad in ["", "0s", "25h", "5d", "-1s", "h"] {
             assert!(secs(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_simulation_says_where_its_json_goes() {
+        let parse = |words: &str| {
+            let given = "spillway simulate --trace t.csv --column c --step 60s --peak-factor 4";
+            Args::try_parse_from(given.split(' ').chain(words.split_whitespace())).map(|args| {
+                let Command::Simulate(options) = args.command else { panic!("not simulate") };
+                (args.json, options.out, options.policy.0)
+            })
+        };
+        assert_eq!(parse("").unwrap(), (false, None, Policy::ALL.to_vec()));
+        assert_eq!(parse("--json - --seed 7").unwrap().1, Some("-".into()));
+        let (json, out, policies) = parse("--policy hpa,spillway,hpa --json o.json").unwrap();
+        assert_eq!((json, out), (true, Some("o.json".into())));
+        assert_eq!(policies, [Policy::Hpa, Policy::Spillway]);
+        for bad in ["--policy hpa2", "--policy hpa,", "--unit x", "--seed -1"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(factor("4"), Ok(4.0));
+        for bad in ["", "0", "-4", "nan", "inf", "1e9"] {
+            assert!(factor(bad).is_err(), "{bad}");
         }
     }
 

@@ -7,15 +7,19 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use ed25519_dalek::SigningKey;
-use spillway_model::{Config, plan};
+use spillway_model::plan;
 use spillway_part::start::load_config;
 
 use crate::args::Args;
 use crate::output;
 
-pub(crate) fn keygen(args: &Args) -> anyhow::Result<ExitCode> {
-    let config = load_config(&args.config_path())?;
-    let made = ensure(&config)?;
+/// Makes them in a folder, or else in the configuration's state folder.
+pub(crate) fn keygen(args: &Args, to: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let made = match to {
+        // What is made of them may be needed for a configuration to come to be, so none is read.
+        Some(folder) => ensure(folder)?,
+        None => ensure(&load_config(&args.config_path())?.state_path(""))?,
+    };
     if args.json {
         output::json(&serde_json::json!({ "made": made }))?;
     } else if made.is_empty() {
@@ -26,15 +30,14 @@ pub(crate) fn keygen(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Makes what is missing of `plan.key`, `plan.pub` and `operator.token`; returns what it made.
-pub(crate) fn ensure(config: &Config) -> anyhow::Result<Vec<String>> {
-    let state = config.state_path("");
-    std::fs::create_dir_all(&state)
-        .with_context(|| format!("cannot make the state folder {}", state.display()))?;
+/// Makes what is missing of `plan.key`, `plan.pub` and `operator.token` in a folder, and the folder where
+/// it is missing; returns what it made.
+pub(crate) fn ensure(folder: &Path) -> anyhow::Result<Vec<String>> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let mut made = Vec::new();
-    let first = !config.state_path("plan.key").exists();
-    let private = config.state_path("plan.key");
-    let public = config.state_path("plan.pub");
+    let first = !folder.join("plan.key").exists();
+    let [private, public] = ["plan.key", "plan.pub"].map(|name| folder.join(name));
     let key = if private.exists() {
         let text = spillway_part::files::read_secret(&private)
             .with_context(|| format!("cannot read {}", private.display()))?;
@@ -55,7 +58,7 @@ pub(crate) fn ensure(config: &Config) -> anyhow::Result<Vec<String>> {
         write(&public, 0o644, &plan::encode_key(key.verifying_key().as_bytes()))?;
         made.push(public.display().to_string());
     }
-    let token = config.state_path("operator.token");
+    let token = folder.join("operator.token");
     if !token.exists() {
         write(&token, 0o600, &plan::encode_key(&random()?))?;
         if !first {

@@ -10,6 +10,7 @@ mod operator;
 mod output;
 mod parts;
 mod run;
+mod simulate;
 mod storm;
 mod up;
 
@@ -32,15 +33,18 @@ fn main() -> ExitCode {
     };
     let result = match &args.command {
         Command::Check { file } => check::check(&args, file.as_deref()),
-        Command::Keygen => keys::keygen(&args),
+        Command::Keygen { to } => keys::keygen(&args, to.as_deref()),
         Command::Run { part, name } => run::run(&args, *part, name.as_deref()),
         Command::Up(options) => up::up(&args, options),
         Command::Storm(options) => storm::storm(&args, options),
         Command::Demo(options) => demo::demo(&args, options),
+        Command::Simulate(options) => simulate::run(&args, options),
         Command::Status => operator::status(&args),
         Command::Explain { client } => operator::explain(&args, *client),
         Command::Plan { command: args::PlanCommand::Show } => operator::plan_show(&args),
         Command::Cloud { command } => cloud::hand_over(&args, *command),
+        Command::Deploy(handed) => cloud::hand_on(&args, "deploy", &handed.words),
+        Command::Rollback(handed) => cloud::hand_on(&args, "rollback", &handed.words),
         Command::Tier { command } => operator::tier(&args, command),
         Command::Knob { command } => operator::knob(&args, command),
     };

@@ -52,6 +52,33 @@ fn keys_are_made_once_and_kept_private() {
 }
 
 #[test]
+fn keys_are_made_in_a_folder_without_a_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("new/keys");
+    // Not even one that is named and not there.
+    let keygen = || {
+        let to = keys.to_str().unwrap();
+        spillway(&["--config", "/no/such/file.toml", "--json", "keygen", "--to", to])
+    };
+    let names = ["plan.key", "plan.pub", "operator.token"].map(|name| keys.join(name));
+    let made = serde_json::json!({ "made": names });
+    let output = keygen();
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &said), (Some(0), &made), "{output:?}");
+    let text = |name: &str| std::fs::read_to_string(keys.join(name)).unwrap();
+    let key = spillway_model::plan::signing_key(&text("plan.key")).unwrap();
+    let public = spillway_model::plan::public_key(&text("plan.pub")).unwrap();
+    assert_eq!(key.verifying_key(), public);
+    let output = keygen();
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said, serde_json::json!({ "made": [] }), "a second run changes nothing");
+    // A folder cannot be made in a file.
+    let output = spillway(&["keygen", "--to", keys.join("plan.key/x").to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot make the folder"));
+}
+
+#[test]
 fn a_lost_token_is_replaced_with_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let config = folder.path().join("spillway.toml");

@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::journal::{Entry, Journal};
+use crate::mirrors::Mirrors;
 use crate::orders::OrderBook;
 use crate::reader::{Reader, Reading, chain};
 use crate::start::Start;
@@ -87,6 +88,7 @@ pub struct Agent {
     pub(crate) shared: Arc<Shared>,
     reader: Reader,
     publisher: Publisher,
+    mirrors: Mirrors,
     state: State,
     /// Whether `state` came from elsewhere than the decision before.
     fresh: bool,
@@ -104,13 +106,19 @@ impl Agent {
     /// Takes the state folder and takes up what the journal and the kept plans hold.
     ///
     /// # Errors
-    /// When the folder is in use, or lacks its keys.
+    /// When the folder is in use, or lacks its keys; when a mirror's URL is none.
     pub async fn start(config: Arc<Config>) -> Result<Self, AgentError> {
         let state_dir = StateDir::open(&config)?;
         let policy = Policy::new(&config);
         let now = clock::now();
         let start = Start::take_up(&config, &policy, &state_dir, now).await?;
         let signed = serde_json::to_vec(&start.signed).map_err(AgentError::Plan)?;
+        let signed = Bytes::from(signed);
+        let mirrors = Mirrors::start(&config)?;
+        // Nobody decided the plan that says that there is none yet.
+        if start.plan.generation > 0 {
+            mirrors.offer(signed.clone());
+        }
         let (publisher, plans) = Publisher::new(start.plan.clone());
         let write_fault = start.fault.map(|fault| chain(&fault));
         let warnings =
@@ -123,7 +131,7 @@ impl Agent {
             journalled: write_fault.is_none(),
             headline: "The agent has just started; nothing has been observed yet".to_owned(),
             plan: Arc::new(start.plan),
-            signed: signed.into(),
+            signed,
             sites: BTreeMap::new(),
             cloud: CloudStatus::default(),
             parts: Vec::new(),
@@ -145,6 +153,7 @@ impl Agent {
             shared: Arc::new(shared),
             reader: Reader::new(&config),
             publisher,
+            mirrors,
             state: start.state,
             fresh: true,
             warnings: start.warnings,
@@ -274,6 +283,7 @@ impl Agent {
         };
         if published {
             tell_published(&plan, &decision);
+            self.mirrors.offer(signed.clone());
         }
         let view = View {
             at,
@@ -313,7 +323,10 @@ impl Agent {
     /// What is not as it should be with the agent itself, one sentence each.
     fn warnings(&self) -> Vec<String> {
         let path = self.shared.journal.path();
-        warnings(&self.warnings, path, self.write_fault.as_deref(), self.prune_fault.as_deref())
+        let (write, prune) = (self.write_fault.as_deref(), self.prune_fault.as_deref());
+        let mut warnings = warnings(&self.warnings, path, write, prune);
+        warnings.extend(self.mirrors.warnings());
+        warnings
     }
 
     fn tick_part(&self, numerator: u32, denominator: u32) -> Duration {
@@ -364,7 +377,7 @@ pub async fn serve(mut agent: Agent, listener: TcpListener, shutdown: Shutdown) 
     let http = tokio::spawn(http(listener, app, Limits::default(), shutdown.clone()));
     let period = tick(&shared.config);
     let told = shared.clone();
-    tokio::spawn(manager::tend(move || told.how(period), shutdown.clone()));
+    let tending = tokio::spawn(manager::tend(move || told.how(period), shutdown.clone()));
     // A late tick moves all later ones: two in a row would measure rates over next to nothing.
     let mut interval = tokio::time::interval(period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -389,6 +402,9 @@ pub async fn serve(mut agent: Agent, listener: TcpListener, shutdown: Shutdown) 
         Ok(Ok(())) => {}
         Ok(Err(e)) => tracing::error!(error = %e, "the API's listener broke"),
         Err(_) => tracing::error!("serving the API ended with a panic"),
+    }
+    if tending.await.is_err() {
+        tracing::error!("telling the service manager ended with a panic");
     }
     shared.journal.close().await;
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! /v1/load of every part ─▶ reader ─▶ Observation ─▶ decide ─▶ journal ─▶ view ─▶ long polls
-//!                 orders (API, kept in the journal) ─┘   └─ State, checkpointed
+//!                 orders (API, kept in the journal) ─┘   └─ State, checkpointed  └─▶ mirrors
 //! ```
 //!
 //! A plan is journalled before it is published, so a crash between the two loses nothing that a
@@ -14,6 +14,7 @@ mod alarms;
 mod api;
 mod journal;
 mod kept;
+mod mirrors;
 mod orders;
 mod reader;
 mod start;
@@ -40,6 +41,9 @@ pub enum AgentError {
     /// The state folder cannot be used.
     #[error(transparent)]
     StateDir(#[from] StateDirError),
+    /// A mirror of plans.
+    #[error("cannot keep a copy of the plan")]
+    Mirror(#[from] spillway_store::StoreError),
     /// A plan cannot be written as JSON.
     #[error("cannot write the plan as JSON")]
     Plan(#[source] serde_json::Error),

@@ -285,7 +285,8 @@ impl Demand {
         take(&mut self.requests, now.requests, sense.secs, trust);
         self.learn_overhead(context, sense);
         if matches!(spilled, Spilled::Counted(..)) {
-            self.learn_skew(context, sense, home, now.requests);
+            // Who left for want of room belongs at home by the share.
+            self.learn_skew(context, sense, home + sense.displaced, now.requests);
         }
         now.bits = bits.seen * self.overhead;
         now.redirect_bits *= self.overhead;
@@ -450,9 +451,21 @@ impl Demand {
         })
     }
 
+    /// Adds the weighted requests per second that are in the cloud to those of each route.
+    pub(crate) fn add_spilled(&self, policy: &Policy, loads: &mut [f64]) {
+        for ((load, route), rate) in loads.iter_mut().zip(&policy.routes).zip(&self.cloud) {
+            *load += rate * route.weight;
+        }
+    }
+
     /// Whether less is asked now than the forecast, which follows, still says.
     pub(crate) fn falls(&self) -> bool {
         self.bits.falls() && self.weighted.falls()
+    }
+
+    /// How far the weighted requests of a second are usually off from what was expected, as a part of it.
+    pub(crate) fn noise(&self) -> f64 {
+        self.weighted.noise()
     }
 
     /// Requests per second, smoothed.

@@ -1,101 +1,90 @@
-//! Gateways in the cloud: functions take the shock of a burst, gateways take over when it lasts, and
+//! Gateways in the cloud: functions take the shock of a burst, gateways take over what pays for them, and
 //! functions keep the rest.
 //!
+//! Each gateway is a question of renting or buying (Karlin, Manasse, Rudolph and Sleator, Competitive snoopy
+//! caching, 1988): what it would serve costs functions a price a request, and it costs a price an hour
+//! and its boot, in which it serves nothing. So each has an account, kept in seconds of its own price:
+//! what it would have saved while it is not there, what it has cost for nothing while it is. It is
+//! launched when the first is worth a part of its boot, and ended when the second is worth the whole.
+//!
 //! ```text
-//!            what has lasted for after_secs needs more          gateways = what it needs
-//!   none ─────────────────────────────────────────────▶ some ◀───────────────────────────┐
-//!        ◀── the cloud gives it no more requests ── one to go ── fewer sufficed for keep_secs
+//!            saved a part of its boot              gateways = as many as that holds for
+//!   none ────────────────────────────▶ some ◀───────────────────────────┐
+//!        ◀── the cloud gives them no more ── some to go ── cost a boot for nothing
 //! ```
 //!
-//! More are wanted by the least that was asked of the cloud in some time, fewer by the most in some
-//! time, so that nothing between the two moves anything. Requests are given to those that are healthy
-//! now, and no more than these carry.
+//! Requests are given to those that are healthy now, and little more than these carry: what is too much
+//! for them in a second they send on to functions.
 
 use serde::{Deserialize, Serialize};
-use spillway_model::config::AwsGateways;
+use spillway_model::Fleet;
+use spillway_model::config::{AwsGateways, AwsPrices};
 use spillway_model::load::{FleetLoad, Part};
-use spillway_model::{Fleet, UnixMillis};
 
-use crate::forecast::weight;
+use crate::lasting::{MEAN_SECS, Seen};
 use crate::policy::Policy;
-use crate::window::{Span, Window};
 use crate::{Observation, View};
 
-/// Time constant of the means, in seconds.
-const MEAN_SECS: f64 = 10.0;
-/// Less than this part of a gateway's load is left to functions.
-const LEFT: f64 = 0.25;
-/// Functions keep a tenth: environments that serve nothing end, and the next shock would find none.
-const PERCENT_MAX: u8 = 90;
-/// Percentages are multiples of this where they are not small.
-const PERCENT_STEP: u8 = 5;
-/// Gateways may be given this much more than what they are meant to carry before they are given less.
-const BAND: f64 = 1.1;
+/// A gateway is launched when it would have saved this part of its boot. Waiting costs functions' price
+/// on top, so it is well below the whole that competes with an adversary.
+const LAUNCH: f64 = 0.2;
+/// However much dearer functions are, so many seconds have to say so.
+const LAUNCH_SECS: f64 = 4.0;
+/// Gateways are given this much more than they carry, for a second that brings less would leave them
+/// idle, and this much more before that is changed.
+const FILLED: f64 = 1.05;
+const FILLED_MOST: f64 = 1.15;
 /// What was heard of the cloud longer ago says nothing about now.
 const HEARD_MS: u64 = 30_000;
 
 /// The gateways that there may be.
 #[derive(Debug, Clone)]
 pub(crate) struct FleetPolicy {
-    /// Weighted requests per second that one can serve, and that it is to carry.
-    full: f64,
+    /// Weighted requests per second that one takes.
     carries: f64,
     max: u32,
-    after: Span,
-    keep: Span,
+    /// What functions cost for as much as one takes, in the price of one.
+    functions_price: f64,
+    boot_secs: f64,
 }
 
 impl FleetPolicy {
-    pub(crate) fn new(gateways: &AwsGateways, target: f64, tick_ms: u64) -> Self {
+    pub(crate) fn new(gateways: &AwsGateways, prices: &AwsPrices, target: f64) -> Self {
+        let carries = gateways.weighted_qps * target;
+        let functions_usd_per_hour = carries * 3600.0 * prices.functions_usd_per_million / 1e6;
         Self {
-            full: gateways.weighted_qps,
-            carries: gateways.weighted_qps * target,
+            carries,
             max: gateways.max,
-            after: Span::secs(gateways.after_secs, tick_ms),
-            keep: Span::secs(gateways.keep_secs, tick_ms),
+            functions_price: functions_usd_per_hour / prices.gateway_usd_per_hour,
+            boot_secs: gateways.boot_secs as f64,
         }
     }
 
-    /// Gateways for some weighted requests per second.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "from 0 to a u32 by the clamp"
-    )]
-    fn count(&self, load: f64) -> u32 {
-        (load / self.carries - LEFT).ceil().clamp(0.0, f64::from(self.max)) as u32
+    /// What gateway `place` would save in a second with `load` in the cloud, or waste if it is less than
+    /// nothing, in seconds of its price.
+    fn saves(&self, place: usize, load: f64) -> f64 {
+        let part = (load / self.carries - place as f64).clamp(0.0, 1.0);
+        self.functions_price * part - 1.0
     }
 
-    /// Percent of `load` that `healthy` gateways carry, rounded down.
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "from 0 to PERCENT_MAX by the clamp"
-    )]
-    fn percent(&self, healthy: u32, load: f64) -> u8 {
-        if healthy == 0 {
-            return 0;
-        }
-        let part = 100.0 * f64::from(healthy) * self.carries / load.max(f64::MIN_POSITIVE);
-        let percent = part.clamp(0.0, f64::from(PERCENT_MAX)) as u8;
-        if percent < 2 * PERCENT_STEP { percent } else { percent - percent % PERCENT_STEP }
+    /// Percent of `load` that are `filled` times what `healthy` gateways take.
+    fn percent(&self, healthy: u32, load: f64, filled: f64) -> f64 {
+        let part = f64::from(healthy) * self.carries * filled / load.max(f64::MIN_POSITIVE);
+        (100.0 * part).min(100.0)
     }
 }
 
-/// What one tick hands to the next. Bounded by the windows.
+/// What one tick hands to the next. Bounded by the number of gateways there may be.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct FleetState {
-    /// Weighted requests per second in the cloud: the mean, and what it has come to lately.
+    /// Weighted requests per second in the cloud, the mean of some seconds, and of how many.
     load: f64,
-    peak: f64,
-    /// The mean of what is asked of the cloud, which may be more than it takes.
-    asked: f64,
-    /// The least asked in the time after which gateways are started, with its sign changed.
-    lasted: Window,
-    /// The most asked in the time after which one is ended.
-    sufficed: Window,
-    /// Whether one of the plan's gateways takes nothing more, so that it can go.
-    leaving: bool,
+    load_secs: f64,
+    /// The account of each gateway: above nothing of those that are not there, below of those that are.
+    accounts: Vec<f64>,
+    /// How many of the plan's gateways are to go once they are given nothing more.
+    to_go: u32,
 }
 
 /// What is known of the cloud's gateways and of what is asked of the cloud, this tick.
@@ -105,6 +94,9 @@ pub(crate) struct FleetSense<'a> {
     /// Weighted requests per second in the cloud, and that ought to be there.
     pub(crate) load: f64,
     pub(crate) asked: f64,
+    /// Requests per second that ought to be there, and the bytes per second of their answers.
+    pub(crate) requests: f64,
+    pub(crate) bytes: f64,
     pub(crate) secs: f64,
     /// Whether every site was seen, and whether wholly: else these are too small at best.
     pub(crate) sees: bool,
@@ -114,11 +106,11 @@ pub(crate) struct FleetSense<'a> {
 /// Why the fleet is as it is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Why {
-    /// More is asked, in weighted requests per second, than those before carry, and that has lasted.
-    Raised(u32, f64),
-    /// One is to go as soon as the cloud gives it nothing more.
-    Leaving,
-    /// One was ended.
+    /// More would save more than they cost.
+    Raised(u32),
+    /// So many are to go as soon as the cloud gives them nothing more.
+    Leaving(u32),
+    /// They were ended.
     Lowered(u32),
     /// What there is is what is needed, or it is too soon to tell.
     Kept,
@@ -146,17 +138,25 @@ impl<'a> FleetSense<'a> {
     /// What the sites send to the cloud, and would if it took all that they need to send.
     pub(crate) fn of(
         there: Result<&'a FleetLoad, String>,
-        in_cloud: f64,
+        (requests, in_cloud): (f64, f64),
         views: &[View<'_>],
         tick_secs: f64,
     ) -> Self {
-        let short = views.iter().filter(|view| view.need.share() > view.most);
-        let needed: f64 = short.map(|view| view.need.share() * view.expected.movable_weight).sum();
+        let short = || views.iter().filter(|view| view.need.share() > view.most);
+        let needed: f64 =
+            short().map(|view| view.need.share() * view.expected.movable_weight).sum();
+        let missed: f64 =
+            short().map(|view| view.need.share() * view.expected.movable_requests).sum();
+        let bits: f64 = views.iter().map(|view| view.expected.movable_bits).sum();
+        let movable: f64 = views.iter().map(|view| view.expected.movable_requests).sum();
+        let requests = requests.max(missed);
         let secs = views.iter().map(|view| view.sense.secs).fold(0.0, f64::max);
         Self {
             there,
             load: in_cloud,
             asked: in_cloud.max(needed),
+            requests,
+            bytes: if movable > 0.0 { requests * bits / movable / 8.0 } else { 0.0 },
             secs: if secs > 0.0 { secs } else { tick_secs },
             sees: views.iter().all(|view| view.sense.sees()),
             whole: views.iter().all(|view| view.sense.whole()),
@@ -171,84 +171,87 @@ impl FleetState {
         policy: &FleetPolicy,
         sense: &FleetSense<'_>,
         before: &Fleet,
-        at: UnixMillis,
     ) -> (Fleet, Why) {
-        self.take_in(policy, sense, at);
+        self.take_in(policy, sense, before.gateways);
         let mut fleet = before.clone();
         let mut why = Why::Kept;
-        // The mean follows: what is over already has not lasted.
-        let lasted = self.lasted.max_over(policy.after, at).map_or(0.0, |least| -least);
-        let lasted = lasted.min(sense.asked);
-        if policy.count(lasted) > before.gateways {
-            why = Why::Raised(before.gateways, lasted);
-            fleet.gateways = policy.count(lasted);
-            self.leaving = false;
+        fleet.gateways = self.launched(policy, before.gateways);
+        if fleet.gateways > before.gateways {
+            why = Why::Raised(before.gateways);
+            self.to_go = 0;
         }
         // No data is not zero: what cannot be seen is neither ended nor given other requests.
         let Ok(there) = &sense.there else { return (fleet, why) };
         if sense.whole {
-            let fewer = self
-                .sufficed
-                .max_over(policy.keep, at)
-                .is_some_and(|most| policy.count(most) < fleet.gateways);
-            // One after the other: the last one is gone before the next is told to go.
+            // One batch after the other: the last ones are gone before the next are told to go.
             let settled = there.gateways_draining == 0 && there.gateways_launched <= fleet.gateways;
-            self.leaving = fewer && (self.leaving || settled);
+            let idle = self.idle(policy, fleet.gateways);
+            self.to_go = if settled { idle } else { self.to_go.min(idle) };
         }
-        let stay = fleet.gateways - u32::from(self.leaving && fleet.gateways > 0);
-        fleet.gateway_percent =
-            self.percent(policy, there.gateways_healthy.min(stay), before.gateway_percent, sense);
+        let stay = fleet.gateways.saturating_sub(self.to_go);
+        let healthy = there.gateways_healthy.min(stay);
+        fleet.gateway_percent = self.percent(policy, healthy, before.gateway_percent, sense.whole);
         if stay < fleet.gateways && there.gateway_percent <= fleet.gateway_percent {
             why = Why::Lowered(fleet.gateways);
             fleet.gateways = stay;
-            self.leaving = false;
+            self.to_go = 0;
         } else if stay < fleet.gateways {
-            why = Why::Leaving;
+            why = Why::Leaving(self.to_go);
         }
         (fleet, why)
     }
 
-    fn take_in(&mut self, policy: &FleetPolicy, sense: &FleetSense<'_>, at: UnixMillis) {
+    /// Keeps the accounts of `there` gateways that are and of the others. Data that are not whole may
+    /// add, never take away.
+    fn take_in(&mut self, policy: &FleetPolicy, sense: &FleetSense<'_>, there: u32) {
         if !sense.sees {
             return;
         }
-        let gain = weight(sense.secs, MEAN_SECS);
-        // Data that is not whole may add, never take away.
-        let mean = |mean: f64, value: f64| match sense.whole || value > mean {
-            true => mean + gain * (value - mean),
-            false => mean,
-        };
-        self.load = mean(self.load, sense.load);
-        self.asked = mean(self.asked, sense.asked);
-        if sense.whole {
-            self.peak += gain * (self.load - self.peak);
-        }
-        self.peak = self.peak.max(self.load).max(sense.load);
-        self.lasted.push(policy.after, at, -self.asked);
-        if sense.whole {
-            self.sufficed.push(policy.keep, at, self.asked);
+        let seen = Seen { secs: sense.secs, whole: sense.whole };
+        self.load =
+            if self.load_secs > 0.0 { seen.mean(self.load, sense.load) } else { sense.load };
+        self.load_secs = (self.load_secs + sense.secs).min(MEAN_SECS);
+        self.accounts.resize(policy.max as usize, 0.0);
+        let most = LAUNCH * policy.boot_secs / LAUNCH_SECS;
+        for (place, account) in self.accounts.iter_mut().enumerate() {
+            let saved = policy.saves(place, sense.asked).min(most) * sense.secs;
+            let saved = if sense.whole { saved } else { saved.max(0.0) };
+            let sum = *account + saved;
+            *account = if place < there as usize { sum.min(0.0) } else { sum.max(0.0) };
         }
     }
 
-    /// Percent of the cloud's requests for `healthy` gateways. Less than before only where these
-    /// would otherwise be given clearly too much, more only where everything is seen.
-    fn percent(
-        &self,
-        policy: &FleetPolicy,
-        healthy: u32,
-        before: u8,
-        sense: &FleetSense<'_>,
-    ) -> u8 {
-        let room = policy.percent(healthy, self.peak);
-        let given = |load: f64| f64::from(before) / 100.0 * load;
-        let healthy = f64::from(healthy);
-        let too_much = given(self.load) > BAND * healthy * policy.carries
-            || given(sense.load) > healthy * policy.full;
-        match () {
-            () if room > before && sense.whole => room,
-            () if room < before && (too_much || healthy == 0.0) => room,
-            () => before,
+    /// As many as `there` are, and those above that have saved enough.
+    fn launched(&mut self, policy: &FleetPolicy, there: u32) -> u32 {
+        let more = self.accounts.iter_mut().skip(there as usize);
+        let paid = more.take_while(|account| **account >= LAUNCH * policy.boot_secs);
+        let launched = paid.map(|account| *account = 0.0).count();
+        there.saturating_add(u32::try_from(launched).unwrap_or(u32::MAX)).min(policy.max)
+    }
+
+    /// How many of `there`, from the last one on, have cost a boot for nothing.
+    fn idle(&self, policy: &FleetPolicy, there: u32) -> u32 {
+        let last = self.accounts.iter().take(there as usize).rev();
+        let idle = last.take_while(|account| **account <= -policy.boot_secs).count();
+        // What there may not be any more goes, too.
+        u32::try_from(idle).unwrap_or(u32::MAX).max(there.saturating_sub(policy.max))
+    }
+
+    /// Percent of the cloud's requests for `healthy` gateways: what it was while they are given between
+    /// what they take and clearly too much. Without whole data they are given nothing more.
+    fn percent(&self, policy: &FleetPolicy, healthy: u32, before: u8, whole: bool) -> u8 {
+        if healthy == 0 {
+            return 0;
         }
+        let of = |filled| policy.percent(healthy, self.load, filled);
+        if (of(1.0)..=of(FILLED_MOST)).contains(&f64::from(before)) {
+            return before;
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+        let percent = of(FILLED).ceil() as u8;
+        // After a restart a first glimpse may be of a lull.
+        let known = whole && self.load_secs >= MEAN_SECS;
+        if known { percent } else { percent.min(before) }
     }
 
     /// Requests per second that the cloud takes, where functions alone take `functions` and requests
@@ -259,7 +262,7 @@ impl FleetState {
         functions: f64,
         each: f64,
     ) -> f64 {
-        let part = f64::from(there.gateway_percent.min(PERCENT_MAX)) / 100.0;
+        let part = f64::from(there.gateway_percent).min(100.0) / 100.0;
         let carried = f64::from(there.gateways_healthy) * policy.carries / each;
         (functions / (1.0 - part)).min(functions + carried)
     }
@@ -279,22 +282,26 @@ impl FleetState {
     ) -> Vec<String> {
         let mut lines = Vec::new();
         let (wanted, percent) = (fleet.gateways, fleet.gateway_percent);
-        let (after, keep) = (policy.after.millis / 1000, policy.keep.millis / 1000);
+        let dearer = policy.functions_price;
         match why {
-            Why::Raised(before, load) => lines.push(format!(
-                "fleet: raised from {before} to {}, for {load:.0} weighted requests/s have lasted {after} s in the cloud and each carries {:.0}",
+            Why::Raised(before) => lines.push(format!(
+                "fleet: raised from {before} to {}: functions cost {dearer:.1} times as much as gateways that serve {:.0} weighted requests/s each, and have for a part of their boot of {:.0} s",
                 gateways(wanted),
-                policy.carries
+                policy.carries,
+                policy.boot_secs
             )),
-            Why::Leaving => lines.push(format!(
-                "fleet: one gateway is to go, for fewer have sufficed for {keep} s; first the load balancer gives it nothing more"
+            Why::Leaving(n) => lines.push(format!(
+                "fleet: {} to go, whose cost for nothing is that of a boot of {:.0} s; first the load balancer gives them nothing more",
+                if n == 1 { "one gateway is".to_owned() } else { format!("{n} gateways are") },
+                policy.boot_secs
             )),
             Why::Lowered(before) => lines.push(format!(
-                "fleet: lowered from {before} to {}, which would have sufficed for {keep} s",
-                gateways(wanted)
+                "fleet: lowered from {before} to {}: the others have cost a boot of {:.0} s for nothing",
+                gateways(wanted),
+                policy.boot_secs
             )),
             Why::Kept if wanted == 0 && self.load >= 1.0 => lines.push(format!(
-                "fleet: functions serve all {:.0} weighted requests/s; gateways are started for what lasts {after} s",
+                "fleet: functions serve all {:.0} weighted requests/s, at {dearer:.1} times the price of full gateways; these are started once they have saved a part of their boot",
                 self.load
             )),
             Why::Kept => {}

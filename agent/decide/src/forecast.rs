@@ -158,6 +158,11 @@ impl Forecast {
         self.last[0] < self.level - 2.0 * self.band()
     }
 
+    /// The standard deviation of a second's value, as a part of the level.
+    pub(crate) fn noise(&self) -> f64 {
+        if self.level > 0.0 { SIGMA_PER_MAD * self.deviation / self.level } else { 0.0 }
+    }
+
     /// What the forecast is usually off by, bounded.
     fn band(&self) -> f64 {
         (Z * SIGMA_PER_MAD * self.deviation).min(BAND_MAX * self.level)

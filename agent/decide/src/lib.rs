@@ -12,6 +12,8 @@ mod cloud;
 mod demand;
 mod fleet;
 mod forecast;
+mod lasting;
+mod levers;
 mod observe;
 mod policy;
 mod reason;
@@ -42,6 +44,9 @@ use service::Service;
 use share::{Allowed, Case, Move, Need, Pressure};
 use state::SiteState;
 use tier::{KnobSet, Verdict};
+
+/// What gateways give home is changed where it changes by this part.
+const HOME_QPS_BAND: f64 = 0.02;
 
 /// One tick's inputs, exactly as journalled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -123,6 +128,8 @@ pub(crate) struct View<'a> {
     pub(crate) most: f64,
     pub(crate) moved: Move,
     pub(crate) mode: SpillMode,
+    /// What each gateway is to give home at most.
+    pub(crate) home_qps: Option<f64>,
 }
 
 /// Decides one tick.
@@ -149,6 +156,7 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
     }
     allot(policy, &next, &limit, &mut views);
     for view in &mut views {
+        view.home_qps = home_qps(policy, view, &limit);
         let at_once = view.pressure.settling || !following(policy, &next, view.site, at).all;
         let Some(site) = next.sites.get_mut(&view.site.id) else { continue };
         move_share(policy, site, view, limit.dead().then_some(at_once), at);
@@ -160,19 +168,7 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
     next.tier.note(&KnobSet::of(policy, next.tier.tier, orders, at), at);
 
     let mut reasons = reason::reasons(policy, &next, &views, &limit, observation, tier_before);
-    let fleet = match &policy.fleet {
-        None => Fleet::default(),
-        Some(fleet_policy) => {
-            let in_cloud = spilled(policy, &next).1;
-            let mut sense = FleetSense::of(there.clone(), in_cloud, &views, policy.tick_secs);
-            // What would be asked of a dead cloud is not seen: its gateways are held for its return.
-            sense.sees &= !limit.dead();
-            sense.whole &= !limit.dead();
-            let (fleet, why) = next.fleet.step(fleet_policy, &sense, &next.plan.fleet, at);
-            reasons.extend(next.fleet.reasons(fleet_policy, &sense, &fleet, why));
-            fleet
-        }
-    };
+    let fleet = fleet(policy, &mut next, &there, &limit, &views, at, &mut reasons);
     let published = publish(policy, &mut next, &views, fleet, observation, &reasons);
     let (binding, headline) = reason::headline(&next, &views, &limit);
     for view in &views {
@@ -194,7 +190,7 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
         decision,
         sites: next.sites.iter().map(|(id, site)| (id.clone(), site.status.clone())).collect(),
         cloud: CloudStatus {
-            fleet: policy.fleet.as_ref().map(|_| FleetStatus {
+            fleet: policy.on_aws.then(|| FleetStatus {
                 wanted: next.plan.fleet.clone(),
                 there: there.ok().cloned(),
             }),
@@ -203,6 +199,41 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
         headline,
         state: next,
     }
+}
+
+/// What the cloud is to have at hand, and why.
+fn fleet(
+    policy: &Policy,
+    next: &mut State,
+    there: &Result<&FleetLoad, String>,
+    limit: &Limit,
+    views: &[View<'_>],
+    at: UnixMillis,
+    reasons: &mut Vec<String>,
+) -> Fleet {
+    if !policy.on_aws {
+        return Fleet::default();
+    }
+    let in_cloud = spilled(policy, next);
+    let mut sense = FleetSense::of(there.clone(), in_cloud, views, policy.tick_secs);
+    // What would be asked of a dead cloud is not seen: its gateways are held for its return.
+    sense.sees &= !limit.dead();
+    sense.whole &= !limit.dead();
+    let before = &next.plan.fleet;
+    let mut fleet = match &policy.fleet {
+        None => Fleet { gateways: 0, gateway_percent: 0, ..before.clone() },
+        Some(gateways) => {
+            let (fleet, why) = next.fleet.step(gateways, &sense, before);
+            reasons.extend(next.fleet.reasons(gateways, &sense, &fleet, why));
+            fleet
+        }
+    };
+    let mut loads = vec![0.0; policy.routes.len()];
+    for site in next.sites.values() {
+        site.demand.add_spilled(policy, &mut loads);
+    }
+    reasons.extend(next.levers.step(&policy.levers, &sense, &loads, &mut fleet, at));
+    fleet
 }
 
 /// What the cloud takes: functions, and gateways beside them.
@@ -280,7 +311,9 @@ fn view<'a>(
     let in_force = KnobSet::of(policy, next.plan.tier, orders, at);
     let settled = next.tier.settled(&in_force, at);
     let share = next.plan.share(&site.id).get();
-    let mode = next.plan.sites.get(&site.id).map_or(SpillMode::Redirect, |plan| plan.mode);
+    let plan = next.plan.sites.get(&site.id);
+    let mode = plan.map_or(SpillMode::Redirect, |plan| plan.mode);
+    let home_qps = plan.and_then(|plan| plan.home_qps);
     let State { sites, learned, .. } = next;
     let kept = sites.entry(site.id.clone()).or_default();
     let settling = kept.share.settling(at) || !settled;
@@ -296,6 +329,7 @@ fn view<'a>(
         most: 1.0,
         moved: Move::Kept(share),
         mode,
+        home_qps,
         sense: SiteSense::default(),
     };
     if matches!(spilled, Spilled::Unknown) && (share > 0.0 || kept.demand.in_cloud()) {
@@ -329,6 +363,8 @@ fn view<'a>(
             falls: kept.demand.falls(),
             redirect_bits: view.now.redirect_bits,
             down: view.service.down,
+            overflows: home_qps.is_some() && !matches!(spilled, Spilled::Lost(_)),
+            noise: kept.demand.noise(),
             pressure: view.pressure,
             sense: &sense,
         };
@@ -362,6 +398,22 @@ fn allot(policy: &Policy, state: &State, limit: &Limit, views: &mut [View<'_>]) 
             view.most = view.most.max(view.share);
         }
     }
+}
+
+/// What each gateway is to give the site's services at most: its part of what these serve within their
+/// limit. Where the cloud takes nothing more, gateways leave everything to home.
+fn home_qps(policy: &Policy, view: &View<'_>, limit: &Limit) -> Option<f64> {
+    if limit.dead() || (view.sense.sees() && view.need.share() > view.most) {
+        return None;
+    }
+    if !view.sense.sees() {
+        return view.home_qps;
+    }
+    let room = view.site.weighted_qps * policy.compute_target;
+    let each = room / f64::from(view.sense.gateways.max(1));
+    // No plan is worth a small difference.
+    let same = |before: &f64| (each / before - 1.0).abs() < HOME_QPS_BAND;
+    Some(view.home_qps.filter(same).unwrap_or(each))
 }
 
 /// Moves the share of one site, and says how what is spilled is to move. `alone` when the cloud is dead,
@@ -460,7 +512,8 @@ fn publish(
     let at = observation.at;
     let sites = views.iter().map(|view| {
         let share = Share::clamped(view.moved.share());
-        let plan = SitePlan { share, mode: view.mode, dns_ttl_secs: policy.dns_ttl_secs };
+        let (mode, home_qps) = (view.mode, view.home_qps);
+        let plan = SitePlan { share, mode, dns_ttl_secs: policy.dns_ttl_secs, home_qps };
         (view.site.id.clone(), plan)
     });
     let plan = Plan {

@@ -34,6 +34,9 @@ pub(crate) struct Reading {
     invocations: u64,
     duration_us: u64,
     throttled: u64,
+    /// Over all routes. Readings before had none.
+    #[serde(default)]
+    displaced: u64,
 }
 
 /// All readings that the next tick subtracts from.
@@ -95,6 +98,7 @@ struct Delta {
     invocations: u64,
     duration_us: u64,
     throttled: f64,
+    displaced: f64,
 }
 
 /// The way out, over the last tick.
@@ -113,6 +117,10 @@ pub(crate) struct SiteSense {
     /// Summed over the gateways that gave rates.
     pub(crate) routes: Vec<Counts>,
     pub(crate) response_bits_per_sec: f64,
+    /// Requests per second that left because home had no service or no room for them.
+    pub(crate) displaced: f64,
+    /// Gateways that gave rates.
+    pub(crate) gateways: u32,
     pub(crate) uplink: Option<UplinkSense>,
     pub(crate) p95_ms: Option<f64>,
     /// How many answers `p95_ms` is over.
@@ -212,6 +220,8 @@ impl Reader<'_> {
                         sum.add(counts);
                     }
                     sense.response_bits_per_sec += delta.response_bytes * 8.0;
+                    sense.displaced += delta.displaced;
+                    sense.gateways += 1;
                     add_buckets(&mut latency, &delta.latency);
                 }
                 // A gateway that the balancer has taken out gets no requests: nothing is missed.
@@ -381,6 +391,7 @@ impl Reading {
             invocations: functions.map_or(0, |f| f.invocations),
             duration_us: functions.map_or(0, |f| f.duration_us),
             throttled: functions.map_or(0, |f| f.throttled),
+            displaced: load.routes.values().fold(0, |sum, r| sum.saturating_add(r.displaced)),
         }
     }
 
@@ -417,6 +428,7 @@ impl Reading {
             invocations: self.invocations.checked_sub(earlier.invocations)?,
             duration_us: self.duration_us.checked_sub(earlier.duration_us)?,
             throttled: per_sec(self.throttled, earlier.throttled)?,
+            displaced: per_sec(self.displaced, earlier.displaced)?,
         })
     }
 }

@@ -7,6 +7,7 @@ use spillway_model::plan::{SpillMode, Tier};
 use spillway_model::{Config, KnobId, Plan, RouteId, Salt, SiteId};
 
 use crate::fleet::FleetPolicy;
+use crate::levers::LeversPolicy;
 
 /// No request weighs more, so that sums of weights stay finite.
 const WEIGHT_MAX: f64 = 1e9;
@@ -35,6 +36,10 @@ pub struct Policy {
     pub(crate) cloud_reports: bool,
     /// What gateways call the cloud's addresses among their upstreams.
     pub(crate) cloud_upstreams: Vec<String>,
+    /// Whether there is a cloud on AWS.
+    pub(crate) on_aws: bool,
+    /// What it may have at hand beside gateways.
+    pub(crate) levers: LeversPolicy,
     /// The cloud's gateways, if there may be any.
     pub(crate) fleet: Option<FleetPolicy>,
 }
@@ -149,9 +154,12 @@ impl Policy {
                 .iter()
                 .map(|address| format!("cloud-{address}"))
                 .collect(),
-            fleet: config.cloud.aws.as_ref().and_then(|aws| aws.gateways.as_ref()).map(
-                |gateways| FleetPolicy::new(gateways, agent.compute_target.get(), agent.tick_ms),
-            ),
+            on_aws: config.cloud.aws.is_some(),
+            levers: LeversPolicy::new(config),
+            fleet: config.cloud.aws.as_ref().and_then(|aws| {
+                let gateways = aws.gateways.as_ref()?;
+                Some(FleetPolicy::new(gateways, &aws.prices, agent.compute_target.get()))
+            }),
         }
     }
 

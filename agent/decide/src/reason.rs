@@ -180,6 +180,12 @@ fn limits(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
             percent(need.compute)
         ));
     }
+    if view.sense.displaced >= 1.0 && view.service.unserved.is_empty() {
+        lines.push(format!(
+            "compute: gateways send on {:.0} requests/s that home has no room for at the moment",
+            view.sense.displaced
+        ));
+    }
     if need.panic > need.uplink {
         let drops = view.sense.uplink.map_or(0, |uplink| uplink.drops);
         lines.push(format!(

@@ -22,6 +22,19 @@ const CALM: f64 = 0.9;
 const SETTLE_MS: u64 = 2500;
 /// A share above what the cloud takes by more than this is brought down to it.
 const CLOUD_BAND: f64 = 0.05;
+/// What gateways send on by themselves, for want of room at home, needs no share. But it asks home first,
+/// which costs it a turn: so a share leaves home this part of what it may serve when it is raised, and is
+/// lowered when it would leave less. In between nothing moves, and home is full.
+const FILLED: f64 = 1.05;
+const FILLED_LEAST: f64 = 1.02;
+/// It is raised when what lasts is more than that by this part, or by three standard deviations of it.
+const FILLED_BAND: f64 = 0.03;
+/// A standard deviation of a mean of ten seconds, as a part of one of a second, times three.
+const SIGMAS: f64 = 0.95;
+/// No noise excuses more than this.
+const NOISE_MAX: f64 = 0.2;
+/// Ten seconds are not waited for where so much more comes.
+const SHOCK: f64 = 1.5;
 /// The panic term grows by a tenth each time, this often at most.
 const PANIC_MAX: u32 = 20;
 /// An overfull line is evidence against the forecast, and for a tier, after so many ticks: what has
@@ -115,6 +128,10 @@ pub(crate) struct Case<'a> {
     pub(crate) redirect_bits: f64,
     /// Whether no service at home is healthy: then home has no capacity.
     pub(crate) down: bool,
+    /// Whether gateways send on what home has no room for.
+    pub(crate) overflows: bool,
+    /// The standard deviation of a second's weighted requests, as a part of them.
+    pub(crate) noise: f64,
     pub(crate) pressure: Pressure,
     pub(crate) sense: &'a SiteSense,
 }
@@ -235,6 +252,11 @@ impl ShareState {
             true => 1.0 - ASKING,
             false => least(|s| expected.home_weight(s) <= site.weighted_qps * part),
         };
+        let (compute_needs, compute_calm) = if case.overflows && !case.down {
+            (case.needs(policy, site, share), case.calm(policy, site))
+        } else {
+            (compute(policy.compute_target), compute(policy.compute_target * CALM))
+        };
         let panic = if pressure.congested && !pressure.settling {
             let more = 1.0 + 0.1 * f64::from(self.congested);
             1.0 - (1.0 - share) * line(share) / site.cap / more
@@ -247,15 +269,18 @@ impl ShareState {
         } else {
             0.0
         };
-        let calm = uplink(&|s| line(s) * CALM, false)
-            .max(compute(policy.compute_target * CALM))
-            .max(if pressure.slow && pressure.busy || pressure.congested { share } else { 0.0 });
+        let stays = pressure.slow && pressure.busy || pressure.congested;
+        let calm = uplink(&|s| line(s) * CALM, false).max(compute_calm).max(if stays {
+            share
+        } else {
+            0.0
+        });
         Need {
             down: case.down,
             falls: case.falls && !case.down,
             presses: case.down || presses(policy, site, case, share),
             uplink: uplink(&line, true),
-            compute: compute(policy.compute_target),
+            compute: compute_needs,
             panic,
             latency,
             hard: uplink(&|_| site.cap, true).max(compute(1.0)),
@@ -410,9 +435,43 @@ fn presses(policy: &Policy, site: &SitePolicy, case: &Case<'_>, share: f64) -> b
         let bits = line + way * (site.cap - line);
         let target = policy.compute_target;
         let weight = site.weighted_qps * (target + way * (1.0 - target));
-        load.home_bits(share) + case.redirect_bits > bits || load.home_weight(share) > weight
+        load.home_bits(share) + case.redirect_bits > bits
+            || !case.overflows && load.home_weight(share) > weight
     };
-    over(&case.lasting, 0.0) || over(&case.likely, 0.5) || over(case.expected, 1.0)
+    over(&case.lasting, 0.0)
+        || over(&case.likely, 0.5)
+        || over(case.expected, 1.0)
+        || case.overflows && case.presses(policy, site, share)
+}
+
+/// What home's processors need where gateways send on what there is no room for.
+impl Case<'_> {
+    /// The mean of some ten seconds, once there have been so many.
+    fn lasts(&self) -> &Expected {
+        if self.lasting.weight() > 0.0 { &self.lasting } else { &self.likely }
+    }
+
+    /// The share needed: the present one will do until what comes is more than a matter of moments.
+    fn needs(&self, policy: &Policy, site: &SitePolicy, share: f64) -> f64 {
+        let room = site.weighted_qps * policy.compute_target;
+        let least = |load: &Expected, most: f64| least(|s| load.home_weight(s) <= room * most);
+        let needs = least(self.lasts(), FILLED).max(least(&self.likely, SHOCK));
+        if self.presses(policy, site, share) { needs } else { needs.min(share) }
+    }
+
+    /// What a lower share must not fall below.
+    fn calm(&self, policy: &Policy, site: &SitePolicy) -> f64 {
+        let room = site.weighted_qps * policy.compute_target;
+        least(|s| self.lasts().home_weight(s) <= room * FILLED_LEAST)
+    }
+
+    /// Whether home is asked for so much more than it has room for that it is no matter of moments.
+    fn presses(&self, policy: &Policy, site: &SitePolicy, share: f64) -> bool {
+        let room = site.weighted_qps * policy.compute_target;
+        let band = FILLED_BAND.max(SIGMAS * self.noise.min(NOISE_MAX));
+        self.lasts().home_weight(share) > room * (FILLED + band)
+            || self.likely.home_weight(share) > room * (SHOCK + band)
+    }
 }
 
 /// The smallest share that `fits`, which holds from some share on. By bisection to a quarter of a

@@ -9,6 +9,7 @@ use spillway_model::{Plan, RouteId, SiteId};
 use crate::cloud::CloudState;
 use crate::demand::{Demand, LearnedBytes};
 use crate::fleet::FleetState;
+use crate::levers::Levers;
 use crate::observe::Readings;
 use crate::policy::Policy;
 use crate::service::ServiceState;
@@ -28,6 +29,8 @@ pub struct State {
     pub(crate) tier: TierState,
     #[serde(default)]
     pub(crate) fleet: FleetState,
+    #[serde(default)]
+    pub(crate) levers: Levers,
     pub(crate) plan: Plan,
 }
 
@@ -58,6 +61,7 @@ impl State {
             cloud: CloudState::default(),
             tier: TierState::default(),
             fleet: FleetState::default(),
+            levers: Levers::default(),
             plan: policy.initial_plan(),
         }
     }
@@ -74,6 +78,7 @@ impl State {
         self.readings = Readings::default();
         self.cloud.forget_present();
         self.fleet.forget_present();
+        self.levers.forget_present();
         for site in self.sites.values_mut() {
             site.demand.forget_present();
             site.share.forget_present();

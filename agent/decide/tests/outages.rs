@@ -3,7 +3,7 @@
 mod sim;
 
 use sim::{Tick, World, config, site};
-use spillway_decide::{Observation, Policy, State, decide};
+use spillway_decide::{Policy, State};
 use spillway_model::Config;
 
 /// Seconds until gateways have found it, three ticks have said it, and the plan has arrived.
@@ -31,19 +31,6 @@ fn says(tick: &Tick, what: &str) -> bool {
 /// Ticks in which home was asked for more than its uplink carries, by more than chance.
 fn over(ticks: &[Tick]) -> usize {
     ticks.iter().filter(|tick| tick.offered > 1.1).count()
-}
-
-/// The journal comes to the same state, through JSON at each tick.
-#[expect(clippy::unwrap_used, reason = "tests may fail here")]
-fn replays(world: &World) {
-    let mut state = State::initial(&world.policy);
-    for observation in &world.observations {
-        let text = serde_json::to_string(observation).unwrap();
-        let observation: Observation = serde_json::from_str(&text).unwrap();
-        state = decide(&world.policy, &state, &observation).state;
-        state = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
-    }
-    assert_eq!(state, world.state);
 }
 
 #[test]
@@ -84,7 +71,7 @@ fn clients_of_a_dead_cloud_come_home_as_far_as_home_carries_them() {
         assert_eq!((world.share(), world.tier()), (0.0, 0), "seed {seed}\n{}", world.course());
         // Down as it died, up as it came back, down in the calm; and the first overshoot's.
         assert!(world.reversals() <= 5, "{} turns\n{}", world.reversals(), world.course());
-        replays(&world);
+        world.replays();
     }
 }
 
@@ -106,7 +93,7 @@ fn tiers_rise_until_all_are_at_home_and_fall_with_the_load_although_the_cloud_st
         assert!(says(last, "The cloud does not answer: east serves all"), "{}", last.headline);
         world.run(60, 0.02, |_| 0.4);
         assert_eq!((world.share(), world.tier()), (0.0, 0), "seed {seed}\n{}", world.course());
-        replays(&world);
+        world.replays();
     }
 }
 
@@ -207,11 +194,7 @@ fn an_agent_started_during_an_outage_brings_nobody_home_too_many() {
     for lost in [false, true] {
         let mut world = spilling(10, 4.0);
         world.kill_cloud();
-        if lost {
-            world.lose_agent();
-        } else {
-            world.restart_agent();
-        }
+        world.restart_agent(lost);
         world.run(60, 0.02, |_| 4.0);
         let (dead, course) = (&world.ticks[60..], world.course());
         assert!(over(dead) <= 2, "lost {lost}: {}\n{course}", over(dead));
@@ -235,7 +218,7 @@ fn a_cloud_that_never_reports_is_dead_by_the_checks_alone() {
     world.revive_cloud(true);
     world.run(90, 0.02, |_| 1.6);
     assert!(world.share() > 0.4 && world.tier() == 0, "{}", world.course());
-    replays(&world);
+    world.replays();
 }
 
 #[test]
@@ -258,5 +241,5 @@ fn an_absurd_weight_breaks_nothing() {
     world.run(20, 0.02, |_| 0.4);
     world.kill_cloud();
     world.run(20, 0.02, |_| 0.4);
-    world.restart_agent();
+    world.restart_agent(false);
 }

@@ -100,11 +100,7 @@ fn the_agent_restarts_without_a_jump() {
         // Past the correction of the first overshoot.
         world.run(60, 0.02, |_| 2.5);
         let (share, generation) = (world.share(), world.state.plan().generation);
-        if lost {
-            world.lose_agent();
-        } else {
-            world.restart_agent();
-        }
+        world.restart_agent(lost);
         let before = world.ticks.len();
         world.run(40, 0.02, |_| 2.5);
         let after = &world.ticks[before..];
@@ -276,21 +272,7 @@ fn readings(at: UnixMillis, total: f64, bytes: u64, drops: u64) -> Vec<Load> {
         load.response_bytes = load.served_bytes;
         routes.insert(RouteId::new(name).unwrap(), load);
     }
-    let load = |part, name: &str| Load {
-        part,
-        name: name.to_owned(),
-        site: Some(site()),
-        boot: 1,
-        at,
-        generation: 0,
-        cpu_secs: 0.0,
-        routes: BTreeMap::new(),
-        uplink: None,
-        functions: None,
-        dns: None,
-        fleet: None,
-        upstreams: BTreeMap::new(),
-    };
+    let load = |part, name: &str| Load::new(part, name, Some(site()), 1, at);
     let mut balancer = load(Part::Balancer, "balancer");
     balancer.uplink = Some(UplinkLoad { drops, ..UplinkLoad::default() });
     let mut gateway = load(Part::Gateway, "east-gw-1");

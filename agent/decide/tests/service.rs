@@ -3,7 +3,6 @@
 mod sim;
 
 use sim::{CloudLimits, Home, Tick, World, config};
-use spillway_decide::{Observation, State, decide};
 
 /// All but those that go on asking home.
 const SPILLED: f64 = 31.0 / 32.0;
@@ -46,21 +45,8 @@ fn a_home_without_a_service_spills_everything_and_comes_back() {
         assert_eq!(world.share(), 0.0, "{}", world.course());
         assert_eq!(world.reversals(), 1, "{}", world.course());
         assert!(world.ticks.last().unwrap().headline.contains("All is served at home"));
-        replays(&world);
+        world.replays();
     }
-}
-
-/// The journal comes to the same state, through JSON at each tick.
-#[expect(clippy::unwrap_used, reason = "tests may fail here")]
-fn replays(world: &World) {
-    let mut state = State::initial(&world.policy);
-    for observation in &world.observations {
-        let text = serde_json::to_string(observation).unwrap();
-        let observation: Observation = serde_json::from_str(&text).unwrap();
-        state = decide(&world.policy, &state, &observation).state;
-        state = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
-    }
-    assert_eq!(state, world.state);
 }
 
 #[test]

@@ -3,11 +3,9 @@
 //! Plain SVG 1.1 without scripts or fonts of its own. Colours are told apart by people who see
 //! colours differently too, and there are two sets: for light and for dark surroundings.
 
-mod plot;
-
 use std::fmt::Write as _;
 
-use crate::chart::plot::{Axis, Panel, Series, WIDTH, escape, text};
+use crate::plot::{self, Axis, Panel, Series, WIDTH, escape, text};
 use crate::report::{Report, Second};
 
 /// Most points across; longer storms are averaged over several seconds a point.

@@ -18,6 +18,7 @@ mod cohort;
 mod exchange;
 mod mix;
 mod outcome;
+pub mod plot;
 mod population;
 mod profile;
 mod progress;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
 use spillway_model::Config;
-use spillway_part::{Shutdown, clock, start::DRAIN};
+use spillway_part::start::{DRAIN, open_files};
+use spillway_part::{Shutdown, clock};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
@@ -197,7 +197,7 @@ async fn storm(
     stop: CancellationToken,
 ) -> Result<Report, StormError> {
     first_lookup(&config, &options).await?;
-    raise_file_limit();
+    open_files();
     let cap = config.sites.iter().map(|site| site.uplink.bits_per_sec as f64).sum();
     let sites = config.sites.iter().map(|site| site.id.to_string()).collect();
     let recorder = Recorder::new(&curve, cap, sites, options.deadline)
@@ -288,15 +288,6 @@ async fn first_lookup(config: &Config, options: &Options) -> Result<(), StormErr
         source: source.into(),
     })?;
     refuse(host, found)
-}
-
-/// Lets this process open as many sockets as it may; the usual soft limit is below a storm's need.
-fn raise_file_limit() {
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        tracing::warn!(%error, "the limit of open files cannot be raised; requests may overrun");
-    }
 }
 
 fn report(

@@ -18,8 +18,8 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// Why the agents cannot be told.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentsError {
-    /// Who they are is not said.
-    #[error("{0} is not set: set it in the function's environment")]
+    /// Who they are is not said, or how they know the function.
+    #[error("{0} is not set: set it in the function's environment{hint}", hint = token_hint(.0))]
     Variable(&'static str),
     /// An address that cannot be one.
     #[error(
@@ -39,6 +39,13 @@ pub enum AgentsError {
         /// Agents there are.
         agents: usize,
     },
+}
+
+fn token_hint(variable: &str) -> &'static str {
+    match variable {
+        "SPILLWAY_TOKEN" => ", or SPILLWAY_TOKEN_ARN to the ARN of the secret that holds it",
+        _ => "",
+    }
 }
 
 /// Why an agent was not told.

@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | `SPILLWAY_AGENTS` | `http://HOST:PORT` of the agents' APIs, separated by commas |
 //! | `SPILLWAY_TOKEN` | the operator's token; or one of each agent, separated by commas |
+//! | `SPILLWAY_TOKEN_ARN` | instead: the secret of Secrets Manager that holds it |
 //! | `SPILLWAY_LOG`, `SPILLWAY_LOG_FORMAT` | what to log (`info`), and `json` for a JSON object a line |
 
 use std::error::Error;
@@ -17,6 +18,7 @@ use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::Value;
 use spillway_alarm::deliver::{Agents, AgentsError};
 use spillway_alarm::read_value;
+use spillway_secrets::{report_init_error, resolve};
 
 /// Variables without which the runtime library panics.
 const RUNTIME: [&str; 4] = [
@@ -42,11 +44,31 @@ fn run() -> Result<(), Box<dyn Error + Send + Sync>> {
     if let Some(missing) = RUNTIME.into_iter().find(|name| lookup(name).is_none()) {
         return Err(Box::new(AgentsError::Variable(missing)));
     }
-    let agents = Agents::read(lookup)?;
     // One event at a time needs one thread.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let service = service_fn(|event: LambdaEvent<Value>| handle(&agents, event.payload));
-    runtime.block_on(lambda_runtime::run(service))
+    runtime.block_on(async {
+        let agents = match agents(lookup).await {
+            Ok(agents) => agents,
+            Err(e) => {
+                report_init_error(lookup, "AlarmNotBegun", e.as_ref()).await;
+                return Err(e);
+            }
+        };
+        let service = service_fn(|event: LambdaEvent<Value>| handle(&agents, event.payload));
+        lambda_runtime::run(service).await
+    })
+}
+
+/// Who is told, with the token from wherever it is.
+async fn agents(
+    lookup: impl Fn(&str) -> Option<String>,
+) -> Result<Agents, Box<dyn Error + Send + Sync>> {
+    let [token] = resolve(["SPILLWAY_TOKEN"], &lookup).await?;
+    let agents = Agents::read(|name| match name {
+        "SPILLWAY_TOKEN" => token.clone(),
+        _ => lookup(name),
+    });
+    Ok(agents?)
 }
 
 /// Delivers what the event tells of. The answer is the number of changes.

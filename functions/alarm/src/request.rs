@@ -7,14 +7,13 @@
 //! `tier` is 1, 2 or 3; `for` a number and `s`, `m` or `h`, at most a day; `site` is left out when all
 //! are meant. Keys that are not known are passed over, so that a later version may have more of them.
 
+use spillway_model::time::secs_of;
 use spillway_model::{SiteId, Tier};
 
 use crate::quoted;
 
 /// How the line begins.
 const BEGINS: &str = "spillway: ";
-/// Longest that an order may hold.
-const LEASE_SECS_MAX: u64 = 86_400;
 
 /// What an alarm asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,12 +86,7 @@ fn tier_of(value: &str) -> Result<Tier, BadRequest> {
 }
 
 fn lease_of(value: &str) -> Result<u64, BadRequest> {
-    let units = [('s', 1), ('m', 60), ('h', 3600)];
-    let unit = units.iter().find_map(|(unit, secs)| Some((value.strip_suffix(*unit)?, *secs)));
-    let digits = unit.filter(|(digits, _)| digits.bytes().all(|byte| byte.is_ascii_digit()));
-    let secs = digits.and_then(|(digits, secs)| digits.parse::<u64>().ok()?.checked_mul(secs));
-    secs.filter(|secs| (1..=LEASE_SECS_MAX).contains(secs))
-        .ok_or_else(|| BadRequest::For(quoted(value)))
+    secs_of(value).ok_or_else(|| BadRequest::For(quoted(value)))
 }
 
 fn site_of(value: &str) -> Result<SiteId, BadRequest> {

@@ -23,10 +23,10 @@ fn fault(json: &str) -> String {
     e.source().map_or(e.to_string(), |source| format!("{e}: {source}"))
 }
 
-/// The change that the samples of alarm `shop-failing` tell of.
+/// The change that the samples of alarm `shop/failing` tell of.
 fn failing() -> AlarmChange {
     AlarmChange {
-        alarm: "shop-failing".to_owned(),
+        alarm: "shop/failing".to_owned(),
         state: AlarmState::Alarm,
         changed_at: UnixMillis(1_795_453_212_345),
         tier: Tier::Visible,
@@ -42,7 +42,7 @@ fn sns(message: &str) -> Value {
         "Type": "Notification",
         "MessageId": "95df01b4-ee98-5cb9-9903-4c221d41eb5e",
         "TopicArn": "arn:aws:sns:eu-central-1:123456789012:shop-requests",
-        "Subject": "ALARM: \"shop-failing\" in EU (Frankfurt)",
+        "Subject": "ALARM: \"shop/failing\" in EU (Frankfurt)",
         "Message": message,
         "Timestamp": "2026-11-23T17:00:12.401Z",
         "SignatureVersion": "2",
@@ -90,7 +90,7 @@ fn one_change_reads_the_same_by_every_way() {
 #[test]
 fn alarms_on_alarms_have_no_metric() {
     let [over] = all(COMPOSITE).try_into().unwrap();
-    assert_eq!((over.alarm.as_str(), over.state), ("shop-overwhelmed", AlarmState::Ok));
+    assert_eq!((over.alarm.as_str(), over.state), ("shop/overwhelmed", AlarmState::Ok));
     assert_eq!((over.tier, over.lease_secs), (Tier::Severe, 300));
     assert_eq!(over.site, Some(SiteId::new("east").unwrap()));
     let [on] = all(COMPOSITE_EVENT).try_into().unwrap();
@@ -112,7 +112,7 @@ fn a_suppressed_alarm_asks_for_nothing() {
 fn what_describe_alarms_answers_is_read_whole() {
     let [first, last] = all(DESCRIBED).try_into().unwrap();
     assert_eq!(first, failing());
-    assert_eq!((last.alarm.as_str(), last.state), ("shop-exhausted", AlarmState::InsufficientData));
+    assert_eq!((last.alarm.as_str(), last.state), ("shop/exhausted", AlarmState::InsufficientData));
     assert_eq!((last.changed_at, last.lease_secs), (first.changed_at, 3600));
     assert_eq!(last.why, "[2Jnobody  knows", "nothing in it rewrites a terminal");
 }
@@ -228,7 +228,7 @@ fn requests_are_read_by_the_contract() {
     message["AlarmDescription"] = "spillway: tier=9 for=10m".into();
     assert_eq!(
         fault(&message.to_string()),
-        "the description of alarm `shop-failing` asks for what cannot be: `tier=9`: write 1, 2 or 3"
+        "the description of alarm `shop/failing` asks for what cannot be: `tier=9`: write 1, 2 or 3"
     );
 }
 

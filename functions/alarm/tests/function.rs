@@ -13,7 +13,7 @@ use spillway_model::{Config, Tier, UnixMillis};
 use spillway_part::client::Client;
 use spillway_part::start::listen_tcp;
 use spillway_part::{Shutdown, clock};
-use spillway_test_support::{Block, Process, RuntimeApi, example_config};
+use spillway_test_support::{Block, Process, RuntimeApi, SecretsManager, example_config};
 use tempfile::TempDir;
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
@@ -115,7 +115,7 @@ async fn an_alarm_raises_the_tier_within_two_seconds() {
     let took = clock::instant() - began;
     assert_eq!(status.tier, Tier::Visible);
     assert!(took < SOON, "it took {took:?}, the start of the function included");
-    assert_eq!(status.orders[0].subject, "alarm shop-failing");
+    assert_eq!(status.orders[0].subject, "alarm shop/failing");
     assert_eq!(status.orders[0].until, at.plus_secs(600));
 
     // Lambda calls at least once; what was said before is no fault.
@@ -140,7 +140,7 @@ async fn what_is_not_delivered_fails_the_call() {
     let at = clock::now();
     let error = world.api.invoke(sns("ALARM", at)).await.unwrap_err();
     let expected = format!(
-        "the agent {closed} has not taken the change of alarm `shop-failing`: cannot reach"
+        "the agent {closed} has not taken the change of alarm `shop/failing`: cannot reach"
     );
     assert!(reason(&error).starts_with(&expected), "{error}");
     assert_eq!(world.status().await.tier, Tier::Visible, "the other agent was told");
@@ -158,6 +158,38 @@ async fn what_is_not_delivered_fails_the_call() {
     let error = world.api.invoke(sns("ALARM", at.plus_millis(2))).await.unwrap_err();
     assert!(reason(&error).contains("401 Unauthorized"), "{error}");
     assert!(world.status().await.orders.is_empty());
+    world.stop().await;
+}
+
+/// The token of each agent in one secret, as Terraform names it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_token_is_fetched_once() {
+    let mut world = World::new().await;
+    let manager = SecretsManager::start().await;
+    let arn = manager.keep("east/operator-token", &format!("{TOKEN}\n"));
+    let command = |arn: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_alarm"));
+        world.api.environment("alarm", &mut command);
+        manager.environment(&mut command);
+        command.env("SPILLWAY_AGENTS", world.agent()).env("SPILLWAY_TOKEN_ARN", arn);
+        command
+    };
+    let (good, bad) = (command(&arn), command(&arn.replace("token", "nothing")));
+    let function = Process::start(&good);
+    let at = clock::now();
+    for (state, at) in [("ALARM", at), ("OK", at.plus_millis(1)), ("ALARM", at.plus_millis(2))] {
+        assert_eq!(world.api.invoke(sns(state, at)).await, Ok(json!(1)));
+    }
+    assert_eq!(world.status().await.tier, Tier::Visible);
+    assert_eq!(manager.calls(), 1);
+    drop(function);
+
+    // Whoever invokes a function that cannot begin is told why.
+    let _function = Process::start(&bad);
+    let told = world.api.invoke(sns("OK", at)).await.unwrap_err();
+    assert_eq!(told["errorType"], "AlarmNotBegun", "{told}");
+    let why = told["errorMessage"].as_str().unwrap();
+    assert!(why.contains("secret:east/operator-nothing-AbCdEf does not exist"), "{why}");
     world.stop().await;
 }
 

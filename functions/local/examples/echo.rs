@@ -47,6 +47,8 @@ async fn answer(request: Request) -> Result<Response<Body>, Error> {
             .header("set-cookie", "b=2")
             .body(request.into_body())?);
     }
+    let cookie = request.headers().get("cookie").map(|value| text(value.as_bytes()));
+    let first = serde_json::json!({"cookie": cookie, "k": query.first("k")});
     let query: BTreeMap<_, _> = query.iter().collect();
     let environment: BTreeMap<_, _> = std::env::vars().collect();
     let kind = match request.body() {
@@ -60,6 +62,7 @@ async fn answer(request: Request) -> Result<Response<Body>, Error> {
         "method": request.method().as_str(),
         "path": request.uri().path(),
         "query": query,
+        "first": first,
         "headers": headers,
         "kind": kind,
         "body": text(request.body()),

@@ -1,12 +1,14 @@
 //! HTTP to ALB target-group events, and a function's answer back to HTTP. Pure.
 //!
 //! The rules are those of "Use Lambda functions as targets of an Application Load Balancer"
-//! (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html>) with
-//! multi-value headers off, as is the default: of a header or parameter that comes more than once,
-//! the last value counts.
+//! (<https://docs.aws.amazon.com/elasticloadbalancing/latest/application/lambda-functions.html>), with
+//! the target group's attribute `lambda.multi_value_headers.enabled` on or off. It names the fields, of
+//! events and of answers. Without it, of a header or parameter that comes more than once the last value
+//! counts. AWS does not say in which order parameters stand in the event; here names stand in the order in
+//! which the client first wrote them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use base64::Engine as _;
@@ -15,7 +17,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Uri};
 use hyper::ext::ReasonPhrase;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// Largest request body and largest answer (as JSON) that an ALB takes to or from a function.
 pub const ALB_BYTES_MAX: usize = 1024 * 1024;
@@ -37,6 +39,8 @@ const HOP_BY_HOP: [HeaderName; 7] = [
 pub struct Incoming<'a> {
     /// ARN of the target group of the function.
     pub target_group_arn: &'a str,
+    /// Whether the target group has multi-value headers.
+    pub multi_value: bool,
     /// Its method.
     pub method: &'a Method,
     /// Its target.
@@ -59,10 +63,34 @@ struct Event<'a> {
     request_context: RequestContext<'a>,
     http_method: &'a str,
     path: &'a str,
-    query_string_parameters: BTreeMap<&'a str, &'a str>,
-    headers: BTreeMap<&'a str, Cow<'a, str>>,
+    #[serde(flatten)]
+    values: Values<'a>,
     body: Cow<'a, str>,
     is_base64_encoded: bool,
+}
+
+type Named<'a, T> = BTreeMap<&'a str, T>;
+
+/// A JSON object whose names stand in this order.
+struct Ordered<'a, T>(Vec<(&'a str, T)>);
+
+impl<T: Serialize> Serialize for Ordered<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+#[derive(Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+enum Values<'a> {
+    Last {
+        query_string_parameters: Ordered<'a, &'a str>,
+        headers: Named<'a, Cow<'a, str>>,
+    },
+    All {
+        multi_value_query_string_parameters: Ordered<'a, Vec<&'a str>>,
+        multi_value_headers: Named<'a, Vec<Cow<'a, str>>>,
+    },
 }
 
 #[derive(Serialize)]
@@ -82,45 +110,69 @@ struct Elb<'a> {
 /// Never in practice: the event is maps of strings.
 pub fn event(incoming: &Incoming<'_>) -> Result<Bytes, serde_json::Error> {
     let (body, is_base64_encoded) = event_body(incoming.headers, incoming.body);
+    let parameters = parameters(incoming.uri.query().unwrap_or_default());
+    let headers = event_headers(incoming);
+    let values = if incoming.multi_value {
+        Values::All {
+            multi_value_query_string_parameters: Ordered(parameters),
+            multi_value_headers: headers,
+        }
+    } else {
+        Values::Last {
+            query_string_parameters: Ordered(last(parameters).collect()),
+            headers: last(headers).collect(),
+        }
+    };
     let event = Event {
         request_context: RequestContext {
             elb: Elb { target_group_arn: incoming.target_group_arn },
         },
         http_method: incoming.method.as_str(),
         path: incoming.uri.path(),
-        query_string_parameters: parameters(incoming.uri.query().unwrap_or_default()),
-        headers: event_headers(incoming),
+        values,
         body,
         is_base64_encoded,
     };
     serde_json::to_vec(&event).map(Bytes::from)
 }
 
-/// "If the query parameters are URL-encoded, the load balancer does not decode them."
-fn parameters(query: &str) -> BTreeMap<&str, &str> {
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .collect()
+fn last<'a, T>(
+    all: impl IntoIterator<Item = (&'a str, Vec<T>)>,
+) -> impl Iterator<Item = (&'a str, T)> {
+    all.into_iter().filter_map(|(name, mut values)| Some((name, values.pop()?)))
 }
 
-fn event_headers<'a>(incoming: &Incoming<'a>) -> BTreeMap<&'a str, Cow<'a, str>> {
-    let mut headers: BTreeMap<&'a str, Cow<'a, str>> = incoming
-        .headers
-        .iter()
-        .filter(|(name, _)| !HOP_BY_HOP.contains(name))
-        .map(|(name, value)| (name.as_str(), String::from_utf8_lossy(value.as_bytes())))
-        .collect();
+/// "If the query parameters are URL-encoded, the load balancer does not decode them."
+fn parameters(query: &str) -> Vec<(&str, Vec<&str>)> {
+    let (mut parameters, mut places) = (Vec::<(&str, Vec<&str>)>::new(), HashMap::new());
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let place = *places.entry(name).or_insert_with(|| {
+            parameters.push((name, Vec::new()));
+            parameters.len() - 1
+        });
+        parameters[place].1.push(value);
+    }
+    parameters
+}
+
+fn event_headers<'a>(incoming: &Incoming<'a>) -> Named<'a, Vec<Cow<'a, str>>> {
+    let mut headers = Named::<Vec<Cow<'a, str>>>::new();
+    for (name, value) in incoming.headers {
+        if !HOP_BY_HOP.contains(name) {
+            let value = String::from_utf8_lossy(value.as_bytes());
+            headers.entry(name.as_str()).or_default().push(value);
+        }
+    }
     let client = incoming.client.to_canonical().to_string();
-    let forwarded_for = match headers.get("x-forwarded-for") {
-        Some(before) => format!("{before}, {client}"),
-        None => client,
-    };
-    headers.insert("x-forwarded-for", forwarded_for.into());
-    headers.insert("x-forwarded-proto", "http".into());
-    headers.insert("x-forwarded-port", incoming.port.to_string().into());
-    headers.insert("x-amzn-trace-id", incoming.trace_id.into());
+    let forwarded_for = headers.entry("x-forwarded-for").or_default();
+    match forwarded_for.last_mut() {
+        Some(before) => *before = format!("{before}, {client}").into(),
+        None => forwarded_for.push(client.into()),
+    }
+    headers.insert("x-forwarded-proto", vec!["http".into()]);
+    headers.insert("x-forwarded-port", vec![incoming.port.to_string().into()]);
+    headers.insert("x-amzn-trace-id", vec![incoming.trace_id.into()]);
     headers
 }
 
@@ -194,12 +246,12 @@ struct Answer {
     is_base64_encoded: Option<bool>,
 }
 
-/// The HTTP answer that a function's JSON stands for. Headers come from `multiValueHeaders`, and
-/// from `headers` where the former does not name them: functions send either, or both alike.
+/// The HTTP answer that a function's JSON stands for. "You must use `multiValueHeaders` if you have
+/// enabled multi-value headers and `headers` otherwise"; the other is not looked at.
 ///
 /// # Errors
 /// When the JSON is no such answer, or too large.
-pub fn answer(payload: &[u8]) -> Result<Response<Bytes>, BadAnswer> {
+pub fn answer(payload: &[u8], multi_value: bool) -> Result<Response<Bytes>, BadAnswer> {
     if payload.len() > ALB_BYTES_MAX {
         return Err(BadAnswer::TooLarge(payload.len()));
     }
@@ -222,14 +274,15 @@ pub fn answer(payload: &[u8]) -> Result<Response<Bytes>, BadAnswer> {
         response.extensions_mut().insert(phrase);
     }
     let headers = response.headers_mut();
-    for (name, values) in answer.multi_value_headers.unwrap_or_default() {
-        for value in values {
-            append(headers, &name, &value)?;
+    if multi_value {
+        for (name, values) in answer.multi_value_headers.unwrap_or_default() {
+            for value in values {
+                append(headers, &name, &value)?;
+            }
         }
-    }
-    let several = headers.clone();
-    for (name, value) in answer.headers.unwrap_or_default() {
-        if !several.contains_key(&name) {
+    } else {
+        // Names that differ in case alone are how a function sends several without.
+        for (name, value) in answer.headers.unwrap_or_default() {
             append(headers, &name, &value)?;
         }
     }

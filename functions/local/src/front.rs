@@ -79,6 +79,8 @@ pub(crate) struct Front {
     pub(crate) routes: Routes,
     pub(crate) fleet: Fleet,
     pub(crate) port: u16,
+    /// Whether the target groups have multi-value headers.
+    pub(crate) multi_value: bool,
 }
 
 /// Why the load balancer itself answered.
@@ -245,6 +247,7 @@ impl Front {
         let function = self.fleet.function(target.function);
         let event = event::event(&Incoming {
             target_group_arn: &function.target_group_arn,
+            multi_value: self.multi_value,
             method: &head.method,
             uri: &head.uri,
             headers: &head.headers,
@@ -263,7 +266,7 @@ impl Front {
             }
             because(&error)
         })?;
-        let mut response = event::answer(&payload).map_err(|error| {
+        let mut response = event::answer(&payload, self.multi_value).map_err(|error| {
             tracing::warn!(function = function.name, %error, "a function's answer cannot be used");
             match error {
                 event::BadAnswer::TooLarge(_) => Refusal(502, "LambdaResponseTooLarge"),

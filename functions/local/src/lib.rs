@@ -18,7 +18,7 @@ mod front;
 pub mod pool;
 mod process;
 mod routes;
-mod runtime_api;
+pub mod runtime_api;
 
 use std::io;
 use std::net::SocketAddr;
@@ -133,7 +133,12 @@ pub async fn serve(
     let address: SocketAddr = listeners.front.local_addr().map_err(broken("load balancer"))?;
     tracing::info!(%address, functions = names.join(","), program = %program.display(), "the local cloud is up");
 
-    let front = Arc::new(Front { routes, fleet, port: address.port() });
+    let front = Arc::new(Front {
+        routes,
+        fleet,
+        port: address.port(),
+        multi_value: local.multi_value_headers,
+    });
     let counted = front.clone();
     let identity = Identity::new(Part::Cloud, "cloud", None);
     let admin = Admin::new(identity, plans, move |load| {

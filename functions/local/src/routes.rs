@@ -64,11 +64,19 @@ impl Routes {
         Ok(Self { paths, targets })
     }
 
-    /// The route of a request; the host plays no part.
+    /// The route of a request. The rules of the load balancer look at paths alone, as those of
+    /// `terraform/modules/public` do: what a method means is for the function to say. A request by
+    /// HEAD counts as one by GET, and one by a method that no route has counts for the first.
     pub(crate) fn find(&self, method: &Method, path: &str) -> Option<&Target> {
         let indices = self.paths.at(path).ok()?.value;
-        let fits = |target: &&Target| target.method.as_deref().is_none_or(|m| m == method.as_str());
-        indices.iter().map(|index| &self.targets[*index]).find(fits)
+        let by = |method: &Method| {
+            let fits = |target: &&Target| {
+                target.method.as_deref().is_none_or(|wanted| wanted == method.as_str())
+            };
+            indices.iter().map(|index| &self.targets[*index]).find(fits)
+        };
+        let as_get = || (method == Method::HEAD).then(|| by(&Method::GET)).flatten();
+        by(method).or_else(as_get).or_else(|| indices.first().map(|index| &self.targets[*index]))
     }
 
     /// The counters of all routes.

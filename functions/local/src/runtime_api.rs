@@ -30,26 +30,26 @@ const CONNECTIONS_MAX: usize = 8;
 
 /// One event for the function.
 #[derive(Debug)]
-pub(crate) struct Invocation {
+pub struct Invocation {
     /// `Lambda-Runtime-Aws-Request-Id`.
-    pub(crate) id: String,
+    pub id: String,
     /// The payload.
-    pub(crate) event: Bytes,
+    pub event: Bytes,
     /// When the answer must be there, in milliseconds since the Unix epoch.
-    pub(crate) deadline_ms: u64,
+    pub deadline_ms: u64,
     /// `Lambda-Runtime-Trace-Id`.
-    pub(crate) trace_id: String,
+    pub trace_id: String,
     /// Where the outcome goes; dropped when there is none.
-    pub(crate) reply: oneshot::Sender<Outcome>,
+    pub reply: oneshot::Sender<Outcome>,
 }
 
 /// What became of an invocation that the function took.
 #[derive(Debug)]
-pub(crate) struct Outcome {
+pub struct Outcome {
     /// The answer, or the error that the function reported.
-    pub(crate) result: Result<Bytes, String>,
+    pub result: Result<Bytes, String>,
     /// From `next` to the answer.
-    pub(crate) duration: Duration,
+    pub duration: Duration,
 }
 
 #[derive(Debug)]
@@ -68,7 +68,7 @@ struct Slot {
 
 /// The state behind the API.
 #[derive(Debug)]
-pub(crate) struct RuntimeApi {
+pub struct RuntimeApi {
     function_arn: String,
     slot: Mutex<Slot>,
     offered: Notify,
@@ -77,7 +77,9 @@ pub(crate) struct RuntimeApi {
 }
 
 impl RuntimeApi {
-    pub(crate) fn new(function_arn: String) -> Self {
+    /// One that has nothing to do yet, for the function with this ARN.
+    #[must_use]
+    pub fn new(function_arn: String) -> Self {
         Self {
             function_arn,
             slot: Mutex::default(),
@@ -87,29 +89,29 @@ impl RuntimeApi {
     }
 
     /// Puts an invocation where the next `invocation/next` finds it.
-    pub(crate) fn offer(&self, invocation: Invocation) {
+    pub fn offer(&self, invocation: Invocation) {
         self.slot().offered = Some(invocation);
         self.offered.notify_one();
     }
 
     /// Takes back an invocation that the function has not taken; says whether there was one.
-    pub(crate) fn withdraw(&self) -> bool {
+    pub fn withdraw(&self) -> bool {
         self.slot().offered.take().is_some()
     }
 
     /// What the function reported as the reason why it cannot start.
-    pub(crate) fn init_error(&self) -> Option<String> {
+    pub fn init_error(&self) -> Option<String> {
         self.slot().init_error.take()
     }
 
     /// Waits until the function has asked for work.
-    pub(crate) async fn ready(&self) {
+    pub async fn ready(&self) {
         // The sender is ours, so waiting cannot fail.
         let _ = self.polled.subscribe().wait_for(|polled| *polled).await;
     }
 
     /// Serves until dropped.
-    pub(crate) async fn serve(self: Arc<Self>, listener: TcpListener) {
+    pub async fn serve(self: Arc<Self>, listener: TcpListener) {
         let mut connections = JoinSet::new();
         loop {
             while connections.try_join_next().is_some() {}

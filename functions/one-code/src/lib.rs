@@ -16,7 +16,12 @@
 //! | `GET /healthz` | all | 200, or 503 while draining |
 //!
 //! Errors are `{"error": …}` with a 4xx or 5xx status.
+//!
+//! Where shards have replicas, histories, statistics and notices are asked of those and may be a moment
+//! old; but whoever has scanned within the last ten seconds has a history of the shard's own, as far as the
+//! cache is shared. Users are never looked up at a replica: a colour must be the present one.
 
+pub mod alb;
 mod api;
 mod app;
 mod codes;

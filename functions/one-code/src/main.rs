@@ -16,10 +16,18 @@ Runs the health-code service.
   --name NAME     which [[site.service]] of it to be
 
 Where AWS_LAMBDA_RUNTIME_API is set it is a Lambda function instead: SPILLWAY_CONFIG names the
-configuration and AWS_LAMBDA_FUNCTION_NAME which [[cloud.function]] of it to be.
+configuration, beside which plan.pub may lie, and SPILLWAY_FUNCTION, or else AWS_LAMBDA_FUNCTION_NAME,
+which [[cloud.function]] of it to be.
 
   ONE_CODE_SECRET      key of tokens and user numbers, a line of base64 of 32 bytes; without it the
                        key is in the state folder, made when missing
+  PGPASSWORD           password of postgres:// shards whose URLs have none
+  SPILLWAY_REPLICAS    SHARD=REPLICA, names of hosts, with commas between several: the shard at host
+                       SHARD has its replica at REPLICA, be there one in store.replicas or not
+  ONE_CODE_SECRET_ARN, PGPASSWORD_ARN, SPILLWAY_REPLICAS_ARN   as a function: secrets of Secrets
+                       Manager that hold them
+  SPILLWAY_CACHE       a redis:// or rediss:// URL in place of store.cache; a function also reads the
+                       plan there, where the agent keeps it (plan.mirrors)
   ONE_CODE_SEED=N      fill an empty database with N demo users (on-prem)
   SPILLWAY_LOG         what to log (info)
   SPILLWAY_LOG_FORMAT  json writes a JSON object a line
@@ -71,10 +79,9 @@ fn say(text: &str) {
 }
 
 fn run_function() -> anyhow::Result<()> {
-    let environment = lambda::Environment::read(|name| std::env::var(name).ok())?;
     // One request at a time needs one thread.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    Ok(runtime.block_on(lambda::run(environment))?)
+    Ok(runtime.block_on(lambda::run(|name| std::env::var(name).ok()))?)
 }
 
 fn run_service(config: &std::path::Path, name: &str) -> anyhow::Result<()> {
@@ -86,7 +93,12 @@ fn run_service(config: &std::path::Path, name: &str) -> anyhow::Result<()> {
         })?,
         Err(_) => 0,
     };
-    let environment = onprem::Environment { secret: std::env::var("ONE_CODE_SECRET").ok(), seed };
+    let environment = onprem::Environment {
+        secret: std::env::var("ONE_CODE_SECRET").ok(),
+        cache: std::env::var("SPILLWAY_CACHE").ok().filter(|url| !url.is_empty()),
+        replicas: std::env::var("SPILLWAY_REPLICAS").ok(),
+        seed,
+    };
     let config = start::load_config(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {

@@ -53,10 +53,10 @@ async fn notices(State(app): State<AppState>) -> Result<Response, ApiError> {
 
 async fn load(app: &AppState, now: UnixMillis) -> Result<bytes::Bytes, StoreError> {
     let shard = app.database().await?.shard(SHARD_KEY);
-    let rows: Vec<(i64, String, String, i64)> = sqlx::query_as(include_str!("../sql/notices.sql"))
-        .fetch_all(shard.pool())
-        .await
-        .map_err(|e| shard.error(e))?;
+    let ask = |pool| async move {
+        sqlx::query_as(include_str!("../sql/notices.sql")).fetch_all(&pool).await
+    };
+    let rows: Vec<(i64, String, String, i64)> = shard.read(ask).await?;
     let notices = rows
         .into_iter()
         .map(|(id, title, body, at)| Notice {

@@ -11,6 +11,7 @@ use spillway_model::load::Part;
 use spillway_part::admin::Identity;
 use spillway_part::serve::{self, Limits};
 use spillway_part::{Admin, Shutdown, StartError, follow, start};
+use spillway_store::{Cache, Options};
 
 use crate::meter::{self, Meter};
 use crate::set_up::{Service, SetUpError, Setting};
@@ -23,6 +24,10 @@ const CLOSE: Duration = Duration::from_secs(1);
 pub struct Environment {
     /// `ONE_CODE_SECRET`: the key as a line of base64; the key file in the state folder when absent.
     pub secret: Option<String>,
+    /// `SPILLWAY_CACHE`: the cache, in place of `store.cache`.
+    pub cache: Option<String>,
+    /// `SPILLWAY_REPLICAS`: replicas of shards, besides `store.replicas`.
+    pub replicas: Option<String>,
     /// `ONE_CODE_SEED`: how many demo users an empty database is filled with.
     pub seed: u32,
 }
@@ -62,10 +67,16 @@ pub async fn run(
     let admin_listener =
         start::listen_tcp(instance.admin, &format!("service {name}'s admin")).await?;
     let plans = follow::follow(&config, name, &shutdown)?;
+    let cache = environment.cache.as_ref().unwrap_or(&config.store.cache);
+    let cache = Cache::open(cache).map_err(SetUpError::Store)?;
     let setting = Setting {
         groups: &instance.groups,
         secret: environment.secret.as_deref(),
-        max_connections: 8,
+        database: Options { max_connections: 8, ..Options::default() },
+        // A driver of PostgreSQL reads PGPASSWORD itself.
+        password: None,
+        replicas: environment.replicas.as_deref(),
+        cache,
         plans: plans.clone(),
         served_by: None,
         shutdown: shutdown.clone(),

@@ -5,10 +5,14 @@
 //! environment or of one that was frozen, and then for at most [`WAIT`]; else it is served by the
 //! plan at hand while the look goes on beside it.
 //!
-//! So an answer follows a plan that was the agent's at most five seconds before, whenever the agent
-//! answers within 50 ms. An agent that does not costs one request in five seconds that wait, and the
-//! answers follow the last plan heard of.
+//! So an answer follows a plan that was in force at most five seconds before, whenever who is asked
+//! answers within 50 ms. One that does not costs one request in five seconds that wait, and the answers
+//! follow the last plan heard of.
+//!
+//! Who is asked is the agent, or a mirror that it keeps the plan in ([`spillway_store::Mirror`]). Neither
+//! is believed: a plan must be signed, and none is taken that is older than the one at hand.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,8 +23,9 @@ use ed25519_dalek::VerifyingKey;
 use http::{Method, StatusCode};
 use spillway_model::{Config, Plan, SignedPlan};
 use spillway_part::client::Client;
-use spillway_part::follow::{Publisher, trusted_key};
+use spillway_part::follow::{Publisher, shipped_key};
 use spillway_part::{Plans, StartError};
+use spillway_store::Mirror;
 use tokio::task::JoinHandle;
 
 /// How old the last look may be.
@@ -50,31 +55,37 @@ struct Looks {
     waited: Option<Instant>,
 }
 
+/// Who is asked for the plan.
+#[derive(Debug)]
+enum Origin {
+    Agent(SocketAddr, Box<Client>),
+    Mirror(Mirror),
+}
+
 #[derive(Debug)]
 struct Source {
-    agent: SocketAddr,
+    origin: Origin,
     key: VerifyingKey,
-    client: Client,
     publisher: Publisher,
     plans: Plans,
-    /// When the last look began that the agent answered. Not when it ended: a freeze may lie between.
+    /// When the last look began that was answered. Not when it ended: a freeze may lie between.
     confirmed: Mutex<Option<Instant>>,
     reachable: AtomicBool,
 }
 
 impl PlanOnUse {
-    /// Starts with the initial plan and looks at nothing yet.
+    /// Starts with the initial plan and looks at nothing yet; then at `mirror`, or else at the agent.
     ///
     /// # Errors
     /// When the key that plans are verified with is missing.
-    pub fn new(config: &Config) -> Result<Self, StartError> {
-        let key = trusted_key(config)?;
+    pub fn new(config: &Config, mirror: Option<Mirror>) -> Result<Self, StartError> {
+        let key = shipped_key(config)?;
         let sites = config.sites.iter().map(|site| site.id.clone());
         let (publisher, plans) = Publisher::new(Plan::initial(sites, config.dns.ttl_secs));
+        let agent = || Origin::Agent(config.agent.listen, Box::default());
         let source = Source {
-            agent: config.agent.listen,
+            origin: mirror.map_or_else(agent, Origin::Mirror),
             key,
-            client: Client::default(),
             publisher,
             plans,
             confirmed: Mutex::default(),
@@ -147,7 +158,8 @@ impl Source {
                     tracing::warn!(
                         generation,
                         reason,
-                        "no plan from the agent; serving on with the last one"
+                        "no plan from {}; serving on with the last one",
+                        self.origin
                     );
                 }
             }
@@ -155,28 +167,51 @@ impl Source {
     }
 
     async fn fetch(&self) -> Result<(), String> {
-        let held = self.plans.load().generation;
-        let path = format!("/v1/plan?after={held}&wait=0s");
-        let call = self.client.call(Method::GET, self.agent, &path, Bytes::new(), DEADLINE);
-        let answer = call.await.map_err(|e| e.to_string())?;
-        if answer.status == StatusCode::NOT_MODIFIED {
+        let Some(signed) = self.origin.plan(self.plans.load().generation).await? else {
             return Ok(());
-        }
-        if !answer.status.is_success() {
-            return Err(format!("the agent answers {}", answer.status));
-        }
-        let signed: SignedPlan = serde_json::from_slice(&answer.body).map_err(|e| e.to_string())?;
+        };
+        let signed: SignedPlan = serde_json::from_slice(&signed).map_err(|e| e.to_string())?;
         let plan = signed.verify(&self.key).map_err(|e| e.to_string())?;
         let offered = plan.generation;
         self.publisher.publish(plan);
         // Read again: a look that a freeze interrupted may have brought one meanwhile.
         let held = self.plans.load().generation;
         if offered < held {
-            return Err(format!(
-                "the agent offers generation {offered}, which is older than {held}"
-            ));
+            return Err(format!("generation {offered} is offered, which is older than {held}"));
         }
         Ok(())
+    }
+}
+
+impl Origin {
+    /// The signed plan as it is there now; `None` when that is known not to be newer than `held`.
+    async fn plan(&self, held: u64) -> Result<Option<Bytes>, String> {
+        match self {
+            Self::Agent(agent, client) => {
+                let path = format!("/v1/plan?after={held}&wait=0s");
+                let call = client.call(Method::GET, *agent, &path, Bytes::new(), DEADLINE);
+                let answer = call.await.map_err(|e| e.to_string())?;
+                match answer.status {
+                    StatusCode::NOT_MODIFIED => Ok(None),
+                    status if status.is_success() => Ok(Some(answer.body)),
+                    status => Err(format!("it answers {status}")),
+                }
+            }
+            Self::Mirror(mirror) => match mirror.get(DEADLINE).await {
+                Ok(Some(signed)) => Ok(Some(signed.into())),
+                Ok(None) => Err("it holds none".to_owned()),
+                Err(fault) => Err(fault.reason),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent(agent, _) => write!(f, "the agent {agent}"),
+            Self::Mirror(mirror) => write!(f, "the mirror {}", mirror.url()),
+        }
     }
 }
 

@@ -1,18 +1,24 @@
 //! Recording a scan at a venue, and a user's history of them.
 
+use std::time::Duration;
+
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
+use bytes::Bytes;
 use http::{StatusCode, header};
 use serde::{Deserialize, Serialize};
 use spillway_model::UnixMillis;
-use spillway_store::Shard;
+use spillway_store::{Shard, StoreError};
 
 use crate::api::{ApiError, Body, Example, Segment, user_id, venue_id};
 use crate::app::AppState;
 use crate::knobs::{Knob, not_essential};
+
+/// How long a history is asked of its shard after a scan: a replica may not have it yet.
+const REPLICATED: Duration = Duration::from_secs(10);
 
 /// Scans in a history when no limit is asked for, and the highest limit.
 const LIMIT: (u32, u32) = (20, 100);
@@ -69,14 +75,14 @@ async fn scan(
     // Two scans of a user in the same millisecond are told apart by this.
     let random = getrandom::u64().map_err(|_| ApiError::Internal("no random bytes"))?;
     let shard = app.database().await?.shard(user);
-    let written = sqlx::query(include_str!("../sql/scan.sql"))
+    let write = sqlx::query(include_str!("../sql/scan.sql"))
         .bind(i64::try_from(random >> 1).unwrap_or(0))
         .bind(user)
         .bind(venue)
         .bind(i64::try_from(now.0).unwrap_or(i64::MAX))
-        .execute(shard.pool())
-        .await
-        .map_err(|e| shard.error(e))?;
+        .execute(shard.pool());
+    let (written, ()) = tokio::join!(write, mark(&app, shard, user));
+    let written = written.map_err(|e| shard.error(e))?;
     if written.rows_affected() == 0 {
         return Err(ApiError::unknown_user(user));
     }
@@ -121,12 +127,7 @@ async fn history(
         return Ok(Knob::HistoryHidden.mark(Json(hidden)));
     }
     let shard = app.database().await?.shard(&user);
-    let rows: Vec<(String, i64)> = sqlx::query_as(include_str!("../sql/history.sql"))
-        .bind(&user)
-        .bind(i64::from(limit))
-        .fetch_all(shard.pool())
-        .await
-        .map_err(|e| shard.error(e))?;
+    let rows = past(&app, shard, &user, i64::from(limit)).await?;
     if rows.is_empty() && !known(shard, &user).await? {
         return Err(ApiError::unknown_user(&user));
     }
@@ -139,6 +140,38 @@ async fn history(
         .collect();
     let history = History { user, scans, notice: None };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(history)).into_response())
+}
+
+/// Remembers, for whoever shares the cache, that a user has scanned just now.
+async fn mark(app: &AppState, shard: &Shard, user: &str) {
+    if shard.has_replica() {
+        app.cache().set(&mark_of(user), Bytes::from_static(b"1"), REPLICATED).await;
+    }
+}
+
+fn mark_of(user: &str) -> String {
+    format!("one-code:scanned:{user}")
+}
+
+/// A user's scans, newest first. Who has scanned just now sees it: a replica is asked for the history of
+/// others alone, not while nobody can say who has scanned, and not believed when it knows of none.
+async fn past(
+    app: &AppState,
+    shard: &Shard,
+    user: &str,
+    limit: i64,
+) -> Result<Vec<(String, i64)>, StoreError> {
+    let ask = |pool| async move {
+        let history = sqlx::query_as(include_str!("../sql/history.sql"));
+        history.bind(user).bind(limit).fetch_all(&pool).await
+    };
+    if shard.has_replica() && app.cache().has(&mark_of(user)).await == Some(false) {
+        let rows: Vec<_> = shard.read(ask).await?;
+        if !rows.is_empty() {
+            return Ok(rows);
+        }
+    }
+    ask(shard.pool().clone()).await.map_err(|e| shard.error(e))
 }
 
 async fn known(shard: &Shard, user: &str) -> Result<bool, ApiError> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
+use spillway_model::config::Store;
 use spillway_model::{Config, UnixMillis};
 use spillway_part::{Plans, Shutdown, clock};
 use spillway_store::{Cache, Database, Options, StoreError};
@@ -20,8 +21,13 @@ pub(crate) struct Setting<'a> {
     pub(crate) groups: &'a [String],
     /// The key as a line of base64; the key file in the state folder when absent.
     pub(crate) secret: Option<&'a str>,
-    /// Most connections to each shard.
-    pub(crate) max_connections: u32,
+    /// How the data is used.
+    pub(crate) database: Options,
+    /// The password of PostgreSQL shards whose URLs have none.
+    pub(crate) password: Option<&'a str>,
+    /// Where shards have replicas besides those of the configuration: `SPILLWAY_REPLICAS`.
+    pub(crate) replicas: Option<&'a str>,
+    pub(crate) cache: Cache,
     pub(crate) plans: Plans,
     /// What `x-spillway-served-by` says.
     pub(crate) served_by: Option<&'static str>,
@@ -48,6 +54,11 @@ pub enum SetUpError {
     /// The service's key.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Replicas that are none.
+    #[error(
+        "SPILLWAY_REPLICAS has `{0}`, which names no replica: write SHARD=REPLICA, names of hosts, with commas between several"
+    )]
+    Replicas(String),
 }
 
 impl Service {
@@ -55,11 +66,18 @@ impl Service {
     pub(crate) fn new(config: &Config, setting: Setting<'_>) -> Result<Self, SetUpError> {
         let now = clock::now();
         let (secret, made) = Secret::load(setting.secret, config)?;
-        let options = Options { max_connections: setting.max_connections, ..Options::default() };
         let state = config.path(&config.plan.state_dir);
+        let with_password = |url: &String| match setting.password {
+            Some(password) => spillway_store::with_password(url, password),
+            None => url.clone(),
+        };
+        let replicas = replicas(&config.store, setting.replicas.unwrap_or_default())?;
+        let shards: Vec<String> = config.store.shards.iter().map(with_password).collect();
+        let replicas: Vec<String> = replicas.iter().map(with_password).collect();
+        let database = Database::open(&shards, &state, setting.database)?;
         let app = AppState::new(Parts {
-            database: Database::open(&config.store.shards, &state, options)?,
-            cache: Cache::open(&config.store.cache)?,
+            database: database.with_replicas(&replicas, setting.database)?,
+            cache: setting.cache,
             plans: setting.plans,
             secret,
             clock: Arc::new(clock::now),
@@ -103,5 +121,53 @@ impl Service {
             );
         }
         if users == 0 { Ok(0) } else { schema::seed(database, users, clock::now()).await }
+    }
+}
+
+/// The replicas of all shards, an empty one where there is none: those of the configuration, but for shards
+/// whose hosts have one in `hosts`.
+fn replicas(store: &Store, hosts: &str) -> Result<Vec<String>, SetUpError> {
+    let mut replicas = store.replicas.clone();
+    for pair in hosts.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+        let (shard, replica) = match pair.split_once('=') {
+            Some((shard, replica)) if !shard.is_empty() && !replica.is_empty() => (shard, replica),
+            _ => return Err(SetUpError::Replicas(pair.to_owned())),
+        };
+        for (i, url) in store.shards.iter().enumerate() {
+            if let Some(url) = spillway_store::at_host(url, shard, replica) {
+                replicas.resize(store.shards.len(), String::new());
+                replicas[i] = url;
+            }
+        }
+    }
+    Ok(replicas)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replica_is_that_of_the_shard_at_its_host() {
+        let found = |configured: &[&str], hosts: &str| {
+            let list = |urls: &[&str]| urls.iter().map(ToString::to_string).collect();
+            let shards = list(&["postgres://app@one/d", "sqlite:a.db", "postgres://app@two:1/d"]);
+            let cache = "process".to_owned();
+            replicas(&Store { shards, replicas: list(configured), cache }, hosts)
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(found(&[], "").unwrap(), none);
+        assert_eq!(found(&[], "three=ro").unwrap(), none);
+        assert_eq!(found(&[], "two=ro").unwrap(), ["", "", "postgres://app@ro:1/d"]);
+        let configured = ["postgres://app@home/d", "", "postgres://app@home2/d"];
+        assert_eq!(found(&configured, "").unwrap(), configured);
+        assert_eq!(
+            found(&configured, " two=ro:2, three=x,").unwrap(),
+            ["postgres://app@home/d", "", "postgres://app@ro:2/d"]
+        );
+        for bad in ["ro", "=ro", "two=", "two=ro,postgres://x"] {
+            let said = found(&[], bad).unwrap_err().to_string();
+            assert!(said.contains("write SHARD=REPLICA"), "{said}");
+        }
     }
 }

@@ -58,16 +58,12 @@ async fn stats(State(app): State<AppState>, Segment(venue): Segment) -> Result<R
 /// Scans at a venue: all, in the last hour, in the last day.
 async fn count(database: &Database, venue: &str, now: UnixMillis) -> Result<[i64; 3], StoreError> {
     let since = |span: u64| i64::try_from(now.0.saturating_sub(span)).unwrap_or(i64::MAX);
-    let counts = try_join_all(database.shards().iter().map(|shard| async move {
-        let counts: (i64, i64, i64) = sqlx::query_as(include_str!("../sql/stats.sql"))
-            .bind(venue)
-            .bind(since(HOUR_MS))
-            .bind(since(DAY_MS))
-            .fetch_one(shard.pool())
-            .await
-            .map_err(|e| shard.error(e))?;
-        Ok(counts)
-    }))
-    .await?;
+    let ask = |pool| async move {
+        let stats = sqlx::query_as(include_str!("../sql/stats.sql"));
+        let stats = stats.bind(venue).bind(since(HOUR_MS)).bind(since(DAY_MS));
+        stats.fetch_one(&pool).await
+    };
+    let counts: Vec<(i64, i64, i64)> =
+        try_join_all(database.shards().iter().map(|shard| shard.read(ask))).await?;
     Ok(counts.into_iter().fold([0; 3], |[a, b, c], (x, y, z)| [a + x, b + y, c + z]))
 }

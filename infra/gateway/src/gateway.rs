@@ -13,6 +13,7 @@ use spillway_part::counters::RouteCounters;
 use spillway_part::{Plans, Shutdown, clock};
 
 use crate::access_log::AccessLog;
+use crate::admission::Admission;
 use crate::options::Options;
 use crate::route::{RouteError, Table};
 use crate::upstream::Upstream;
@@ -41,6 +42,11 @@ pub(crate) struct Gateway {
     pub(crate) services: Vec<Arc<Upstream>>,
     /// By route: those of them that have its group.
     homes: Vec<Vec<Arc<Upstream>>>,
+    /// What the services are given.
+    pub(crate) admission: Admission,
+    /// Behind the cloud's load balancer: most weighted requests per second for them, as configured, for
+    /// no plan names such a gateway's site. What is beyond is for functions.
+    pub(crate) in_cloud_qps: Option<f64>,
     /// The cloud's SLB, by address.
     pub(crate) cloud: Vec<Arc<Upstream>>,
     counters: Vec<RouteCounters>,
@@ -88,6 +94,11 @@ impl Gateway {
             shutdown,
             services,
             homes,
+            admission: Admission::new(),
+            in_cloud_qps: site.balancer.forwards.then(|| {
+                let each = site.capacity.weighted_qps / site.gateways.len().max(1) as f64;
+                each * config.agent.compute_target.get()
+            }),
             cloud,
             counters: table.routes().iter().map(|_| RouteCounters::default()).collect(),
             unrouted: RouteCounters::default(),
@@ -107,11 +118,17 @@ impl Gateway {
     }
 
     /// Whether requests for a host are served here; `host` is without port. HTTP/1.0 may name none and
-    /// then means the service.
+    /// then means the service. A gateway behind the cloud's load balancer is asked by that one's name.
     pub(crate) fn serves(&self, host: &str) -> bool {
         host.is_empty()
             || host.eq_ignore_ascii_case(&self.service.host)
+            || self.is_cloud(host)
             || self.table.has_host(host)
+    }
+
+    /// Whether a host is the cloud's load balancer, to which clients are sent.
+    pub(crate) fn is_cloud(&self, host: &str) -> bool {
+        host.eq_ignore_ascii_case(&self.service.slb_host)
     }
 
     /// Fills in a load report.

@@ -1,8 +1,8 @@
 //! One request, from its head to the head of its answer:
 //!
 //! ```text
-//! refused? ─▶ our host? ─▶ route ─▶ body too large? ─▶ knob sheds? ─▶ spilled? ─▶ places
-//!   400          421       404 405     413                503          307        upstream, 307
+//! refused? ─▶ our host? ─▶ route ─▶ body too large? ─▶ knob sheds? ─▶ spilled? ─▶ room? ─▶ places
+//!   400          421       404 405     413                503          307        307     upstream, 307
 //! ```
 
 use std::net::IpAddr;
@@ -13,6 +13,7 @@ use http::uri::Uri;
 use http::{Request, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use spillway_model::plan::SpillMode;
 use spillway_model::{ClientPrefix, KnobId, Tier};
 use spillway_part::clock;
 use tokio::time::Instant;
@@ -53,8 +54,10 @@ pub(crate) async fn handle(
     let request_id =
         headers::sane_request_id(&head.headers).map_or_else(|| gateway.request_id(), str::to_owned);
     let names = (head.method.as_str(), host.as_str());
-    let mut record =
-        Record::new(gateway.clone(), client.prefix, plan.generation, request_id, names);
+    let forwarded = gateway.balancer.forwards.then(|| headers::forwarded(&head.headers)).flatten();
+    let (address, prefix) = forwarded
+        .map_or((client.address, client.prefix), |address| (address, ClientPrefix::from(address)));
+    let mut record = Record::new(gateway.clone(), prefix, plan.generation, request_id, names);
 
     if let Some(Refusal { status, reason }) = guard::refusal(&head.uri, &client.refusal) {
         record.unrouted("");
@@ -91,7 +94,7 @@ pub(crate) async fn handle(
     }
 
     let facts = Facts {
-        prefix: client.prefix,
+        prefix,
         shed_by: &route.shed_by,
         spill: &route.spill,
         hopped: head.headers.get(headers::HOP) == Some(&gateway.hop),
@@ -112,7 +115,32 @@ pub(crate) async fn handle(
         }
         Verdict::Proxy { why } => (place::from_cloud(&route.spill), why.to_string()),
         Verdict::Home { why, otherwise } => {
-            (place::from_home(otherwise, &route.spill), why.to_owned())
+            if let Some(qps) = gateway.in_cloud_qps {
+                let stays = route.spill.is_empty() || place::for_functions(target.as_ref());
+                if !gateway.admission.takes(qps, route.weight, stays) {
+                    record.displaced();
+                    record.decide(Outcome::Redirected, "this gateway has no room");
+                    return place::to_functions(target.as_ref()).into_response(record, draining);
+                }
+            }
+            // Who asks for the cloud by its name has been sent there already.
+            let otherwise = otherwise.filter(|_| !gateway.is_cloud(&host));
+            let home_qps = plan.sites.get(&gateway.site).and_then(|site| site.home_qps);
+            let takes = |qps| gateway.admission.takes(qps, route.weight, otherwise.is_none());
+            let room = home_qps.is_none_or(takes);
+            match otherwise {
+                Some(mode) if !room => {
+                    record.displaced();
+                    let why = "home has no room";
+                    if mode == SpillMode::Redirect {
+                        record.decide(Outcome::Redirected, why);
+                        return place::redirect(&gateway, target.as_ref(), None)
+                            .into_response(record, draining);
+                    }
+                    (place::from_cloud(&route.spill), why.to_owned())
+                }
+                _ => (place::from_home(otherwise, &route.spill), why.to_owned()),
+            }
         }
     };
 
@@ -122,7 +150,7 @@ pub(crate) async fn handle(
     *request.version_mut() = http::Version::HTTP_11;
     request.extensions_mut().clear();
     headers::strip_hop_by_hop(request.headers_mut());
-    headers::set_forwarded(request.headers_mut(), client.address);
+    headers::set_forwarded(request.headers_mut(), address, gateway.balancer.forwards);
     if let Ok(id) = HeaderValue::from_str(&record.request_id) {
         request.headers_mut().insert(headers::REQUEST_ID, id);
     }

@@ -1,6 +1,6 @@
 //! Header fields that a gateway takes out, sets and names.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
@@ -54,14 +54,25 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Says who asked. A gateway is where requests enter, so what the client says of itself is replaced.
-pub(crate) fn set_forwarded(headers: &mut HeaderMap, client: IpAddr) {
+/// Whom a load balancer says to have forwarded for: it adds the client's address at the end, with its port
+/// where it is told to. What stands before that the client wrote itself.
+pub(crate) fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
+    let last = headers.get_all(FORWARDED_FOR).iter().next_back()?.to_str().ok()?;
+    let last = last.rsplit(',').next().unwrap_or(last).trim();
+    last.parse().or_else(|_| last.parse().map(|with_port: SocketAddr| with_port.ip())).ok()
+}
+
+/// Says who asked. A gateway is where requests enter, so what the client says of itself is replaced; the
+/// protocol stays where a load balancer said it, who is believed.
+pub(crate) fn set_forwarded(headers: &mut HeaderMap, client: IpAddr, believed: bool) {
     headers.remove(header::FORWARDED);
     headers.remove("x-real-ip");
     if let Ok(address) = HeaderValue::from_str(&client.to_canonical().to_string()) {
         headers.insert(FORWARDED_FOR, address);
     }
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let https = believed && headers.get(FORWARDED_PROTO).is_some_and(|proto| proto == "https");
+    let proto = if https { "https" } else { "http" };
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
     match headers.get(header::HOST).cloned() {
         Some(host) => headers.insert(FORWARDED_HOST, host),
         None => headers.remove(FORWARDED_HOST),
@@ -122,11 +133,35 @@ mod tests {
             ("forwarded", "for=1.1.1.1"),
             ("x-forwarded-proto", "https"),
         ]);
-        set_forwarded(&mut headers, "::ffff:192.0.2.1".parse().unwrap());
+        set_forwarded(&mut headers, "::ffff:192.0.2.1".parse().unwrap(), false);
         assert_eq!(headers["x-forwarded-for"], "192.0.2.1");
         assert_eq!(headers["x-forwarded-host"], "h:1");
         assert_eq!(headers["x-forwarded-proto"], "http");
         assert!(!headers.contains_key("forwarded"));
+    }
+
+    #[test]
+    fn a_load_balancer_says_it_at_the_end() {
+        for (values, client) in [
+            (&["192.0.2.1"][..], Some("192.0.2.1")),
+            (&["1.1.1.1, 192.0.2.1"], Some("192.0.2.1")),
+            (&["1.1.1.1", "2.2.2.2,2001:db8::1"], Some("2001:db8::1")),
+            (&["192.0.2.1:443"], Some("192.0.2.1")),
+            (&["[2001:db8::1]:443"], Some("2001:db8::1")),
+            (&["192.0.2.1, "], None),
+            (&["somebody"], None),
+            (&[], None),
+        ] {
+            let values: Vec<_> = values.iter().map(|value| ("x-forwarded-for", *value)).collect();
+            let client = client.map(|client| client.parse::<IpAddr>().unwrap());
+            assert_eq!(forwarded(&map(&values)), client, "{values:?}");
+        }
+        for (said, told) in [("https", "https"), ("gopher", "http")] {
+            let mut headers = map(&[("x-forwarded-proto", said), ("x-forwarded-for", "1.1.1.1")]);
+            set_forwarded(&mut headers, "192.0.2.1".parse().unwrap(), true);
+            assert_eq!(headers["x-forwarded-proto"], told);
+            assert_eq!(headers["x-forwarded-for"], "192.0.2.1");
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@
 
 mod accept;
 mod access_log;
+mod admission;
 mod forward;
 mod framing;
 mod gateway;

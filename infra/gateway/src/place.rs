@@ -258,3 +258,25 @@ pub(crate) fn redirect(
     }
     own
 }
+
+/// What the query of a request says that is for functions alone. The load balancer has a rule for it.
+const FOR_FUNCTIONS: &str = "spillway=functions";
+
+/// Whether a request is for functions alone.
+pub(crate) fn for_functions(target: Option<&PathAndQuery>) -> bool {
+    let query = target.and_then(PathAndQuery::query).unwrap_or_default();
+    query.split('&').any(|pair| pair == FOR_FUNCTIONS)
+}
+
+/// Sends the client to the same path and query at the same host again, where functions alone answer.
+pub(crate) fn to_functions(target: Option<&PathAndQuery>) -> Own {
+    let target = target.map_or("/", PathAndQuery::as_str);
+    let joint = if target.contains('?') { '&' } else { '?' };
+    let mut own = Own::bare(StatusCode::TEMPORARY_REDIRECT)
+        .with(headers::SERVED_BY, HeaderValue::from_static("redirect"))
+        .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(location) = HeaderValue::from_str(&format!("{target}{joint}{FOR_FUNCTIONS}")) {
+        own = own.with(header::LOCATION, location);
+    }
+    own
+}

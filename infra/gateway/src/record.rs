@@ -125,7 +125,7 @@ impl Record {
         self.reason = reason.into();
     }
 
-    /// Says that nothing at home could serve it.
+    /// Says that home could not serve it.
     pub(crate) fn displaced(&mut self) {
         self.displaced = true;
     }

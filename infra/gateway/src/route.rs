@@ -43,6 +43,8 @@ pub(crate) struct Route {
     pub(crate) deadline: Duration,
     pub(crate) body_bytes_max: u64,
     pub(crate) spill: Vec<SpillMode>,
+    /// What a request of it weighs.
+    pub(crate) weight: f64,
     /// The knobs that shed it, mildest tier first.
     pub(crate) shed_by: Vec<(KnobId, Tier)>,
 }
@@ -101,6 +103,7 @@ impl Table {
                 deadline: Duration::from_millis(route.deadline_ms),
                 body_bytes_max: route.body_bytes_max,
                 spill: route.spill.clone(),
+                weight: route.weight,
                 shed_by,
             });
         }

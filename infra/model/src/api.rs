@@ -364,7 +364,7 @@ mod tests {
     #[test]
     fn an_alarm_is_told_in_the_words_of_the_cloud() {
         let told = serde_json::json!({
-            "alarm": "east-slow",
+            "alarm": "east/slow",
             "state": "INSUFFICIENT_DATA",
             "changed_at": 5,
             "tier": 2,

@@ -68,6 +68,28 @@ pub struct Load {
     pub upstreams: BTreeMap<String, UpstreamLoad>,
 }
 
+impl Load {
+    /// The reading of a process that has counted nothing yet, on no plan.
+    #[must_use]
+    pub fn new(part: Part, name: &str, site: Option<SiteId>, boot: u64, at: UnixMillis) -> Self {
+        Self {
+            part,
+            name: name.to_owned(),
+            site,
+            boot,
+            at,
+            generation: 0,
+            cpu_secs: 0.0,
+            routes: BTreeMap::new(),
+            uplink: None,
+            functions: None,
+            dns: None,
+            fleet: None,
+            upstreams: BTreeMap::new(),
+        }
+    }
+}
+
 /// Requests of one route.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -80,8 +102,8 @@ pub struct RouteLoad {
     pub redirected: u64,
     /// Forwarded to the cloud over the link.
     pub proxied: u64,
-    /// Of those redirected or proxied: moved because nothing at home could serve them, whatever the
-    /// plan's share.
+    /// Of those redirected or proxied: moved because home had no service or no room for them, whatever
+    /// the plan's share.
     pub displaced: u64,
     /// Answered 503 by a knob, on purpose.
     pub shed: u64,
@@ -154,7 +176,7 @@ pub struct DnsLoad {
 }
 
 /// What there is of a plan's [`crate::plan::Fleet`], as last heard from the cloud. All are gauges.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FleetLoad {
     /// When the cloud last said all of this. The numbers are of then, however new the report is.
@@ -171,9 +193,34 @@ pub struct FleetLoad {
     /// Warm environments at hand, by function.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub provisioned_ready: BTreeMap<String, u32>,
+    /// Capacity units that the load balancer holds ready, reserved ones only.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub capacity_units: u32,
+    /// Replicas of each shard of the cache, those that Terraform made among them.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cache_replicas: u32,
+    /// Replicas that were added to the database and serve.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub database_replicas: u32,
+    /// What the account has cost this month, where that is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spend: Option<Spend>,
     /// What is not as it should be, and what to do about it, one sentence each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// What an account has cost since the month began, as it estimates itself some times a day.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spend {
+    /// US dollars.
+    pub usd: f64,
+    /// When that was estimated.
+    pub at: UnixMillis,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// One upstream.

@@ -102,6 +102,11 @@ pub struct SitePlan {
     pub mode: SpillMode,
     /// Time to live of steered DNS answers, in seconds.
     pub dns_ttl_secs: u32,
+    /// Most weighted requests per second that each gateway gives to the site's services. What is beyond
+    /// leaves at once, whatever its client's rank, if its route may leave; what may not counts, but is
+    /// not held to it. Without it home is given all that stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home_qps: Option<f64>,
 }
 
 /// One knob that is on.
@@ -152,6 +157,9 @@ pub struct Fleet {
     pub cache_replicas: u32,
     /// Replicas of the database to add to those it has.
     pub database_replicas: u32,
+    /// Capacity units to reserve at the load balancer, beside what it scales to by itself; 0 reserves
+    /// none.
+    pub capacity_units: u32,
 }
 
 impl Fleet {
@@ -167,7 +175,12 @@ impl Plan {
     /// degraded.
     #[must_use]
     pub fn initial(sites: impl IntoIterator<Item = SiteId>, dns_ttl_secs: u32) -> Self {
-        let at_home = SitePlan { share: Share::ZERO, mode: SpillMode::Redirect, dns_ttl_secs };
+        let at_home = SitePlan {
+            share: Share::ZERO,
+            mode: SpillMode::Redirect,
+            dns_ttl_secs,
+            home_qps: None,
+        };
         Self {
             generation: 0,
             issued_at: UnixMillis(0),

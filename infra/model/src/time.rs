@@ -31,6 +31,21 @@ impl UnixMillis {
     }
 }
 
+/// Seconds of a time as people write it, a number and `s`, `m` or `h`: from `1s` to `24h`.
+#[must_use]
+pub fn secs_of(text: &str) -> Option<u64> {
+    let split = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(split);
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return None,
+    };
+    let secs = number.parse::<u64>().ok()?.checked_mul(factor)?;
+    (1..=86_400).contains(&secs).then_some(secs)
+}
+
 impl fmt::Display for UnixMillis {
     /// RFC 3339 in UTC with milliseconds, by the civil-from-days algorithm of Howard Hinnant
     /// (<https://howardhinnant.github.io/date_algorithms.html>).
@@ -54,7 +69,26 @@ impl fmt::Display for UnixMillis {
 
 #[cfg(test)]
 mod tests {
-    use super::UnixMillis;
+    use super::{UnixMillis, secs_of};
+
+    #[test]
+    fn a_time_is_a_number_and_a_unit() {
+        for (text, secs) in [
+            ("1s", Some(1)),
+            ("15m", Some(900)),
+            ("24h", Some(86_400)),
+            ("25h", None),
+            ("0s", None),
+            ("90", None),
+            ("m", None),
+            ("+5s", None),
+            ("5 m", None),
+            ("5é", None),
+            ("18446744073709551615h", None),
+        ] {
+            assert_eq!(secs_of(text), secs, "{text}");
+        }
+    }
 
     #[test]
     fn displays_rfc3339() {

@@ -44,21 +44,8 @@ impl Identity {
         let cpu = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
         #[expect(clippy::cast_precision_loss, reason = "seconds of CPU time")]
         let cpu_secs = cpu.tv_sec as f64 + cpu.tv_nsec as f64 / 1e9;
-        Load {
-            part: self.part,
-            name: self.name.clone(),
-            site: self.site.clone(),
-            boot: self.boot,
-            at: clock::now(),
-            generation,
-            cpu_secs,
-            routes: std::collections::BTreeMap::new(),
-            uplink: None,
-            functions: None,
-            dns: None,
-            fleet: None,
-            upstreams: std::collections::BTreeMap::new(),
-        }
+        let Self { part, name, site, boot } = self;
+        Load { generation, cpu_secs, ..Load::new(*part, name, site.clone(), *boot, clock::now()) }
     }
 }
 
@@ -164,10 +151,15 @@ impl Admin {
         ended: Shutdown,
     ) -> std::io::Result<()> {
         let told = self.clone();
-        tokio::spawn(manager::tend(move || Some(told.status()), shutdown.clone()));
+        let tending = tokio::spawn(manager::tend(move || Some(told.status()), shutdown.clone()));
         let app = self.router(shutdown);
         let limits = Limits { connections_max: CONNECTIONS_MAX, ..Limits::default() };
-        serve::http(listener, app, limits, ended).await
+        let served = serve::http(listener, app, limits, ended).await;
+        if shutdown.is_cancelled() {
+            // It panics where the part's own report does; that is no reason to end otherwise.
+            let _ = tending.await;
+        }
+        served
     }
 }
 

@@ -86,10 +86,31 @@ impl Publisher {
 /// # Errors
 /// When `plan.pub` in the state folder is missing or is no key.
 pub fn trusted_key(config: &Config) -> Result<VerifyingKey, StartError> {
-    let path = config.state_path("plan.pub");
+    key_in(config.state_path("plan.pub"), "there")
+}
+
+/// The public key that plans are verified with, where nothing has a state folder that was made before:
+/// `plan.pub` beside the configuration, or else in the state folder.
+///
+/// # Errors
+/// When neither is there, or it is no key.
+pub fn shipped_key(config: &Config) -> Result<VerifyingKey, StartError> {
+    let beside = config.path(Path::new("plan.pub"));
+    if beside.try_exists().is_ok_and(|there| !there) {
+        key_in(config.state_path("plan.pub"), "there or beside the configuration")
+    } else {
+        key_in(beside, "there")
+    }
+}
+
+/// The key in a file. It comes from the agent, so to make another one helps nobody but the agent itself.
+fn key_in(path: PathBuf, to: &str) -> Result<VerifyingKey, StartError> {
     let bytes = files::read(&path).map_err(|e| StartError::File {
         path: path.clone(),
-        message: format!("{e}; plans are verified with this key: make one with `spillway keygen`"),
+        message: format!(
+            "{e}; plans are verified with this key: copy the agent's plan.pub {to}; on the agent's host \
+             `spillway keygen` makes it"
+        ),
     })?;
     plan::public_key(&String::from_utf8_lossy(&bytes))
         .map_err(|e| StartError::File { path, message: e.to_string() })

@@ -16,6 +16,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use tokio::time::MissedTickBehavior;
 
 use crate::Shutdown;
 
@@ -23,6 +24,10 @@ use crate::Shutdown;
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 /// Heartbeats in a period of the watchdog: two may be late.
 const BEATS: u32 = 3;
+/// How a heartbeat begins.
+const BEAT: &str = "WATCHDOG=1";
+/// How long a manager is waited for that has much to read: it would wait in vain for what it is not told.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The service manager that started this process.
 #[derive(Debug)]
@@ -45,8 +50,12 @@ impl Manager {
         Some(Self { socket: connected.ok()?, watchdog: watchdog(pid, variable) })
     }
 
-    /// Tells it something. A manager that does not listen does not hold the part up.
+    /// Tells it something, as soon as it has read enough of what it was told before; a beat that it has no
+    /// room for is left out, for there will be another. A manager that does not listen does not hold the part up.
     fn tell(&self, message: &str, kept: Option<BorrowedFd<'_>>) {
+        let beat = message.starts_with(BEAT);
+        let flags =
+            if beat { SendFlags::NOSIGNAL | SendFlags::DONTWAIT } else { SendFlags::NOSIGNAL };
         let fds = kept.map(|fd| [fd]);
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -54,8 +63,10 @@ impl Manager {
             ancillary.push(SendAncillaryMessage::ScmRights(fds));
         }
         let message = [IoSlice::new(message.as_bytes())];
-        if let Err(e) = sendmsg(&self.socket, &message, &mut ancillary, SendFlags::NOSIGNAL) {
-            tracing::debug!(error = %e, "the service manager was not told");
+        match sendmsg(&self.socket, &message, &mut ancillary, flags) {
+            Err(e) if beat => tracing::debug!(error = %e, "the service manager was not told"),
+            Err(e) => tracing::warn!(error = %e, "the service manager was not told"),
+            Ok(_) => {}
         }
     }
 }
@@ -68,7 +79,7 @@ fn connect(path: &str) -> io::Result<UnixDatagram> {
     };
     let socket = UnixDatagram::unbound()?;
     socket.connect_addr(&address)?;
-    socket.set_nonblocking(true)?;
+    socket.set_write_timeout(Some(PATIENCE))?;
     Ok(socket)
 }
 
@@ -81,7 +92,7 @@ fn watchdog(pid: u32, variable: impl Fn(&str) -> Option<String>) -> Option<Durat
 
 /// Says that this part is ready, from then on how it is, and at last that it ends. `how` makes the line
 /// that the manager shows, or nothing when the part does not do its work. Returns at `shutdown`, and
-/// at once where no manager asks.
+/// at once where no manager asks. Whose process ends before that has said so all the same.
 pub async fn tend(how: impl Fn() -> Option<String>, shutdown: Shutdown) {
     let Some(manager) = Manager::of_environment() else { return };
     tend_to(&manager, how, shutdown).await;
@@ -89,17 +100,31 @@ pub async fn tend(how: impl Fn() -> Option<String>, shutdown: Shutdown) {
 
 async fn tend_to(manager: &Manager, how: impl Fn() -> Option<String>, shutdown: Shutdown) {
     manager.tell("READY=1", None);
+    let _ends = SaysThatItEnds(manager);
     let mut beats = tokio::time::interval(manager.watchdog.map_or(STATUS_EVERY, |w| w / BEATS));
+    // A late beat is none the better for another right after it.
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             _ = beats.tick() => if let Some(how) = how() {
-                manager.tell(&format!("WATCHDOG=1\nSTATUS={}", one_line(&how)), None);
+                manager.tell(&format!("{BEAT}\nSTATUS={}", one_line(&how)), None);
             },
         }
     }
-    manager.tell("STOPPING=1\nSTATUS=ending", None);
+}
+
+/// Says when it is dropped that the part ends: at the end of its task, or with all tasks of the process.
+struct SaysThatItEnds<'a>(&'a Manager);
+
+impl Drop for SaysThatItEnds<'_> {
+    fn drop(&mut self) {
+        // A part whose report panics goes on serving; of that one is simply not heard.
+        if !std::thread::panicking() {
+            self.0.tell("STOPPING=1\nSTATUS=ending", None);
+        }
+    }
 }
 
 /// Asks the manager to keep `socket` open while this part is started anew, and to hand it over then
@@ -154,13 +179,82 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn it_hears_of_the_beginning_of_health_and_of_the_end() {
-        let name = format!("@spillway-manager-{}", std::process::id());
+    /// More than a socket's queue holds, `net.unix.max_dgram_qlen` as systemd sets it included.
+    const BEATS_TOLD: u32 = 600;
+
+    #[test]
+    fn it_hears_of_the_end_of_a_process_that_does_not_wait_and_misses_beats_alone() {
+        let name = format!("@spillway-hurried-{}", std::process::id());
+        let address = SocketAddr::from_abstract_name(&name[1..]).unwrap();
+        let listening = UnixDatagram::bind_addr(&address).unwrap();
+        listening.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let set = [("NOTIFY_SOCKET", name.as_str()), ("WATCHDOG_USEC", "300")];
+        let manager = Manager::new(7, variables(&set)).unwrap();
+        let told = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let (counted, counts) = (told.clone(), told.clone());
+        let ended = std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime.spawn(async move {
+                let how = || Some(counted.fetch_add(1, Ordering::Relaxed).to_string());
+                tend_to(&manager, how, Shutdown::new()).await;
+            });
+            runtime.block_on(async {
+                while counts.load(Ordering::Relaxed) < BEATS_TOLD {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            });
+        });
+        // It reads nothing until there were more beats than it has room for.
+        while told.load(Ordering::Relaxed) < BEATS_TOLD {
+            std::thread::yield_now();
+        }
+        let mut buffer = [0; 200];
+        let mut hear = || {
+            let length = listening.recv(&mut buffer).unwrap();
+            String::from_utf8(buffer[..length].to_vec()).unwrap()
+        };
+        assert_eq!(hear(), "READY=1");
+        while hear() != "STOPPING=1\nSTATUS=ending" {}
+        ended.join().unwrap();
+    }
+
+    /// Where a manager of this name listens.
+    fn listening(name: &str) -> UnixDatagram {
         let address = SocketAddr::from_abstract_name(&name[1..]).unwrap();
         let listening = UnixDatagram::bind_addr(&address).unwrap();
         listening.set_nonblocking(true).unwrap();
-        let listening = tokio::net::UnixDatagram::from_std(listening).unwrap();
+        listening
+    }
+
+    #[tokio::test]
+    async fn it_does_not_hear_of_an_end_when_the_report_alone_panics() {
+        let name = format!("@spillway-panicking-{}", std::process::id());
+        let listening = listening(&name);
+        let set = [("NOTIFY_SOCKET", name.as_str()), ("WATCHDOG_USEC", "3000")];
+        let manager = Manager::new(7, variables(&set)).unwrap();
+        let told = std::sync::atomic::AtomicU32::new(0);
+        let tending = tokio::spawn(async move {
+            let how = || match told.fetch_add(1, Ordering::Relaxed) {
+                0 => Some("well".to_owned()),
+                _ => panic!("the report of a test"),
+            };
+            tend_to(&manager, how, Shutdown::new()).await;
+        });
+        assert!(tending.await.unwrap_err().is_panic());
+        // All that is said is said by now.
+        let mut buffer = [0; 200];
+        let mut heard = Vec::new();
+        while let Ok(length) = listening.recv(&mut buffer) {
+            heard.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+        }
+        assert_eq!(heard, ["READY=1", "WATCHDOG=1\nSTATUS=well"]);
+    }
+
+    #[tokio::test]
+    async fn it_hears_of_the_beginning_of_health_and_of_the_end() {
+        let name = format!("@spillway-manager-{}", std::process::id());
+        let listening = tokio::net::UnixDatagram::from_std(listening(&name)).unwrap();
         let set = [("NOTIFY_SOCKET", name.as_str()), ("WATCHDOG_USEC", "30000")];
         let manager = Manager::new(7, variables(&set)).unwrap();
         let hear = async || {

@@ -12,12 +12,12 @@
 //! client; while all of them have requests under way, that client waits. So many slow or idle
 //! connections keep nobody out: not a check of health, and not the gateways.
 
-use std::future::{Future as _, poll_fn};
+use std::future::{Future as _, poll_fn, ready};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -25,6 +25,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep};
@@ -83,6 +84,25 @@ pub async fn http(
     limits: Limits,
     shutdown: Shutdown,
 ) -> io::Result<()> {
+    over(listener, |stream| ready(Ok(stream)), app, limits, shutdown).await
+}
+
+/// As [`http`], over what `wrap` makes of each connection: a stream of TLS, for example. A handshake may
+/// take as long as the first head, and gives way to the next client as one that waits does.
+///
+/// # Errors
+/// As for [`http`]. A handshake that fails is the client's loss alone.
+pub async fn over<S, W>(
+    listener: TcpListener,
+    wrap: impl Fn(TcpStream) -> W,
+    app: Router,
+    limits: Limits,
+    shutdown: Shutdown,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    W: Future<Output = io::Result<S>> + Send + 'static,
+{
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let (connections, room_needed) = (TaskTracker::new(), Arc::new(Notify::new()));
     let cut = Shutdown::new();
@@ -110,8 +130,23 @@ pub async fn http(
         };
         // A call for room that nobody heard must not send a later connection away.
         let _unheard = pin!(room_needed.notified()).enable();
-        let serving =
-            connection(stream, app.clone(), limits, room_needed.clone(), shutdown.clone());
+        // Answers are written whole; waiting to fill a segment only delays them.
+        let _best_effort = stream.set_nodelay(true);
+        let (wrapping, app) = (wrap(stream), app.clone());
+        let (room_needed, shutdown) = (room_needed.clone(), shutdown.clone());
+        let serving = async move {
+            let wrapped = tokio::select! {
+                biased;
+                wrapped = tokio::time::timeout(limits.first_head, wrapping) => wrapped,
+                () = room_needed.notified() => return,
+                () = shutdown.cancelled() => return,
+            };
+            match wrapped {
+                Ok(Ok(stream)) => connection(stream, app, limits, room_needed, shutdown).await,
+                Ok(Err(e)) => tracing::debug!(error = %e, "a handshake failed"),
+                Err(_) => tracing::debug!("a handshake takes too long"),
+            }
+        };
         let cut = cut.clone();
         connections.spawn(async move {
             let _cut_off = cut.run_until_cancelled(serving).await;
@@ -128,15 +163,13 @@ pub async fn http(
     served
 }
 
-async fn connection(
-    stream: TcpStream,
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
     app: Router,
     limits: Limits,
     room_needed: Arc<Notify>,
     shutdown: Shutdown,
 ) {
-    // Answers are written whole; waiting to fill a segment only delays them.
-    let _best_effort = stream.set_nodelay(true);
     // Even while a head is waited for, odd while a request is under way. It changes only while the
     // connection is polled, so looking at it after each poll misses nothing.
     let turns = Arc::new(AtomicU32::new(0));
@@ -193,10 +226,21 @@ async fn connection(
             let parts = connection.into_parts();
             if waiting(turn) && !parts.read_buf.is_empty() {
                 // To a client that takes nothing it is not said.
-                let _best_effort = parts.io.inner().try_write(LATE);
+                let mut stream = parts.io.into_inner();
+                let write = |cx: &mut Context<'_>| Pin::new(&mut stream).poll_write(cx, LATE);
+                let _best_effort = now_or_never(write).await;
             }
         }
     }
+}
+
+/// What a poll gives at once, if it gives anything.
+async fn now_or_never<T>(mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Option<T> {
+    poll_fn(|cx| match poll(cx) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ use spillway_model::UnixMillis;
 
 use crate::StoreError;
 use crate::flight::{Flights, Role};
+use crate::mirror::Mirror;
 use crate::redis_cache::RedisCache;
+use crate::redis_connection::Redis;
 
 /// Most bytes that a cache in this process holds, keys included.
 const PROCESS_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -72,23 +74,27 @@ pub enum LoadError<E: std::error::Error + 'static> {
 }
 
 impl Cache {
-    /// Opens a cache: `process` for the memory of this process, or `redis://HOST:PORT`. Redis need
-    /// not be there. To be called within a Tokio runtime.
+    /// Opens a cache: `process` for the memory of this process, or `redis://HOST:PORT`, with TLS
+    /// `rediss://HOST:PORT`. Redis need not be there. To be called within a Tokio runtime.
     ///
     /// # Errors
     /// When the URL cannot be used.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         let backend = match url {
             "process" => Backend::Process(process_cache()),
-            _ if url.starts_with("redis://") => Backend::Redis(RedisCache::open(url)?),
-            _ => {
-                return Err(StoreError::BadCacheUrl {
-                    url: crate::url::without_password(url),
-                    message: "write `process` or redis://HOST:PORT".to_owned(),
-                });
-            }
+            _ => Backend::Redis(RedisCache::new(Redis::open(url)?)),
         };
         Ok(Self { backend, flights: Flights::default() })
+    }
+
+    /// The mirror of the plan of the site set that serves `host`, in the same Redis and by the same
+    /// connection; none where the cache is none.
+    #[must_use]
+    pub fn mirror(&self, host: &str) -> Option<Mirror> {
+        match &self.backend {
+            Backend::Process(_) => None,
+            Backend::Redis(cache) => Some(Mirror::of(cache.redis.clone(), host)),
+        }
     }
 
     /// The value of a key, unless it is missing, has expired, or the cache is away.
@@ -96,6 +102,14 @@ impl Cache {
         match &self.backend {
             Backend::Process(cache) => cache.get(key).map(|entry| entry.bytes),
             Backend::Redis(redis) => redis.get(key).await.map(Bytes::from),
+        }
+    }
+
+    /// Whether there is a value of a key; unknown while the cache is away.
+    pub async fn has(&self, key: &str) -> Option<bool> {
+        match &self.backend {
+            Backend::Process(cache) => Some(cache.contains_key(key)),
+            Backend::Redis(redis) => redis.has(key).await,
         }
     }
 

@@ -6,13 +6,15 @@
 //! therefore never fails half way because another writer came first.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::{AnyConnection, AnyPool, AssertSqlSafe};
+use sqlx::{AnyConnection, AnyPool, AssertSqlSafe, Connection as _};
 
 use crate::StoreError;
 use crate::place::place;
+use crate::replica::{self, Replica};
 use crate::url::{self, Target};
 
 /// A transaction on one shard; rolled back when dropped.
@@ -32,11 +34,22 @@ pub enum Kind {
 pub struct Options {
     /// Most connections to each shard. They are opened when first needed.
     pub max_connections: u32,
-    /// How long a request waits for a connection.
+    /// How long a request waits for a connection, be it given back or opened.
     pub acquire_timeout: Duration,
-    /// How long PostgreSQL works on a statement, and how long SQLite waits for a lock.
+    /// How long PostgreSQL works on a statement or waits for the next one of a transaction, and how
+    /// long SQLite waits for a lock.
     pub statement_timeout: Duration,
 }
+
+/// How long a connection that was held may take to say that it is one. A process may have been frozen
+/// since it was last used, and who stands between may have forgotten it: then nothing is answered.
+const PING: Duration = Duration::from_millis(500);
+
+/// How long a process keeps a connection that it does not use.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// How long it keeps one at all.
+const LIFETIME: Duration = Duration::from_secs(1800);
 
 impl Default for Options {
     fn default() -> Self {
@@ -71,6 +84,7 @@ pub struct Shard {
     /// Of a SQLite shard.
     file: Option<PathBuf>,
     pool: AnyPool,
+    replica: Option<Arc<Replica>>,
 }
 
 impl Database {
@@ -90,6 +104,22 @@ impl Database {
             .map(|(index, url)| Shard::open(index, url, base, options))
             .collect::<Result<_, _>>()?;
         Ok(Self { shards })
+    }
+
+    /// The same with replicas, `postgres://…`, one a shard and an empty one where there is none; or with
+    /// none at all. Each has as many connections as its shard.
+    ///
+    /// # Errors
+    /// When there are more or fewer than shards, or a URL cannot be used.
+    pub fn with_replicas(mut self, urls: &[String], options: Options) -> Result<Self, StoreError> {
+        if !urls.is_empty() && urls.len() != self.shards.len() {
+            let (replicas, shards) = (urls.len(), self.shards.len());
+            return Err(StoreError::Replicas { replicas, shards });
+        }
+        for (shard, url) in self.shards.iter_mut().zip(urls).filter(|(_, url)| !url.is_empty()) {
+            shard.replica = Some(Arc::new(shard.open_replica(url, options)?));
+        }
+        Ok(self)
     }
 
     /// The shard of a key, as [`place`] says.
@@ -121,6 +151,9 @@ impl Database {
     pub async fn close(&self) {
         for shard in &self.shards {
             shard.pool.close().await;
+            if let Some(replica) = &shard.replica {
+                replica.close().await;
+            }
         }
     }
 }
@@ -139,30 +172,26 @@ impl Shard {
             std::fs::create_dir_all(folder)
                 .map_err(|source| StoreError::Folder { path: folder.to_owned(), source })?;
         }
-        let connect: AnyConnectOptions = full.parse().map_err(|e: sqlx::Error| {
-            StoreError::BadDatabaseUrl { url: url::without_password(url), message: e.to_string() }
-        })?;
-        let millis = options.statement_timeout.as_millis();
-        let pool = AnyPoolOptions::new()
-            .max_connections(options.max_connections.max(1))
-            .acquire_timeout(options.acquire_timeout)
-            // A connection to a file cannot go stale; one to a server can, above all after a freeze.
-            .test_before_acquire(kind == Kind::Postgres)
-            .idle_timeout((kind == Kind::Postgres).then_some(Duration::from_secs(300)))
-            .max_lifetime((kind == Kind::Postgres).then_some(Duration::from_secs(1800)))
-            .after_connect(move |connection, _| {
-                Box::pin(async move {
-                    match kind {
-                        Kind::Sqlite => prepare_sqlite(connection, millis).await,
-                        Kind::Postgres => {
-                            let set = format!("SET statement_timeout = {millis}");
-                            sqlx::raw_sql(AssertSqlSafe(set)).execute(connection).await.map(|_| ())
-                        }
-                    }
-                })
-            })
-            .connect_lazy_with(connect);
-        Ok(Self { index, kind, file, pool })
+        let pool = pool(kind, connect_options(url, &full)?, options, LIFETIME);
+        Ok(Self { index, kind, file, pool, replica: None })
+    }
+
+    fn open_replica(&self, url: &str, options: Options) -> Result<Replica, StoreError> {
+        let shown = url::without_password(url);
+        // What is no server has no folder to be relative to.
+        let Target { kind, url: full, .. } = url::target(url, Path::new("/"))?;
+        if (self.kind, kind) != (Kind::Postgres, Kind::Postgres) {
+            let message = "a replica is a server, and one of a server".to_owned();
+            return Err(StoreError::BadDatabaseUrl { url: shown, message });
+        }
+        let connect = connect_options(url, &full)?;
+        let options = Options {
+            acquire_timeout: options.acquire_timeout.min(replica::DEADLINE),
+            statement_timeout: options.statement_timeout.min(replica::DEADLINE),
+            ..options
+        };
+        let open = move || pool(kind, connect.clone(), options, replica::LIFETIME);
+        Ok(Replica::new(shown, open))
     }
 
     /// Its place in the list, from 0.
@@ -181,6 +210,30 @@ impl Shard {
     #[must_use]
     pub fn pool(&self) -> &AnyPool {
         &self.pool
+    }
+
+    /// Whether it has a replica.
+    #[must_use]
+    pub fn has_replica(&self) -> bool {
+        self.replica.is_some()
+    }
+
+    /// Has a question answered whose answer may be a moment old: by the replica, if there is one and it
+    /// answers within half a second, else by the shard itself, so `ask` may be called twice. A replica that
+    /// does not is left alone for five seconds.
+    ///
+    /// # Errors
+    /// When the shard does not answer either.
+    pub async fn read<T, Asking>(&self, ask: impl Fn(AnyPool) -> Asking) -> Result<T, StoreError>
+    where
+        Asking: Future<Output = Result<T, sqlx::Error>>,
+    {
+        if let Some(replica) = &self.replica
+            && let Some(answer) = replica.ask(&ask).await
+        {
+            return Ok(answer);
+        }
+        ask(self.pool.clone()).await.map_err(|e| self.error(e))
     }
 
     /// Says of an error on which shard it happened, and of a damaged file which it is.
@@ -237,6 +290,63 @@ impl Shard {
         }
         tx.commit().await.map_err(error)
     }
+}
+
+/// How `url` is connected to, which is `full` as the driver takes it.
+fn connect_options(url: &str, full: &str) -> Result<AnyConnectOptions, StoreError> {
+    full.parse().map_err(|e: sqlx::Error| StoreError::BadDatabaseUrl {
+        url: url::without_password(url),
+        message: e.to_string(),
+    })
+}
+
+/// Connections to one database, opened when first needed. A held one that does not answer leaves time to
+/// open another.
+fn pool(kind: Kind, connect: AnyConnectOptions, options: Options, lifetime: Duration) -> AnyPool {
+    let millis = options.statement_timeout.as_millis();
+    let ping = PING.min(options.acquire_timeout / 2);
+    AnyPoolOptions::new()
+        .max_connections(options.max_connections.max(1))
+        .acquire_timeout(options.acquire_timeout)
+        .test_before_acquire(false)
+        .before_acquire(move |connection, _| Box::pin(is_alive(kind, connection, ping)))
+        .idle_timeout((kind == Kind::Postgres).then_some(IDLE))
+        .max_lifetime((kind == Kind::Postgres).then_some(lifetime))
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                match kind {
+                    Kind::Sqlite => prepare_sqlite(connection, millis).await,
+                    Kind::Postgres => prepare_postgres(connection, millis).await,
+                }
+            })
+        })
+        .connect_lazy_with(connect)
+}
+
+/// Whether a connection that was held still is one. A connection to a file cannot go stale; one to a
+/// server can, above all after a freeze.
+async fn is_alive(
+    kind: Kind,
+    connection: &mut AnyConnection,
+    ping: Duration,
+) -> Result<bool, sqlx::Error> {
+    if kind == Kind::Sqlite {
+        return Ok(true);
+    }
+    Ok(matches!(tokio::time::timeout(ping, connection.ping()).await, Ok(Ok(()))))
+}
+
+/// Sets a new connection up, in one round trip. A process can be frozen at any moment, and then keeps
+/// no promise: the server ends a transaction that it left open, which may hold the lock that all others
+/// wait for, and, where it can (PostgreSQL 14), a session that it does not come back to.
+async fn prepare_postgres(connection: &mut AnyConnection, millis: u128) -> Result<(), sqlx::Error> {
+    let idle = (2 * IDLE).as_millis();
+    let set = format!(
+        "SET statement_timeout = {millis}; SET idle_in_transaction_session_timeout = {millis}; \
+         SELECT set_config('idle_session_timeout', '{idle}', false) \
+         WHERE current_setting('idle_session_timeout', true) IS NOT NULL"
+    );
+    sqlx::raw_sql(AssertSqlSafe(set)).execute(connection).await.map(|_| ())
 }
 
 /// Sets a new connection up. The change to WAL is kept in the file, so for all but the first

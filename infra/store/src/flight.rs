@@ -61,6 +61,11 @@ impl<T: Clone> Flights<T> {
 }
 
 impl<T> Lead<T> {
+    /// The right to what it will load.
+    pub(crate) fn wait(&self) -> Wait<T> {
+        Wait(self.landed.subscribe())
+    }
+
     /// Tells all who wait.
     pub(crate) fn land(self, outcome: Landed<T>) {
         self.landed.send_replace(Some(outcome));

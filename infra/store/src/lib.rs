@@ -2,20 +2,28 @@
 //!
 //! [`Database`] is one or more SQLite files or PostgreSQL databases behind one SQL text (`$1`
 //! placeholders, `BIGINT`, `TEXT` and so on); a key is placed on its shard by
-//! [`place`]. [`Cache`] is memory of this process or a Redis. Nothing here knows what is stored.
+//! [`place`]. What may be a moment old can be asked of a shard's replica ([`Shard::read`]). [`Cache`] is memory of this process or a Redis. Nothing here knows what is stored.
+//! [`Mirror`] is where a Redis keeps a copy of the signed plan.
 //!
 //! A cache is never needed to answer: whatever goes wrong with it is a miss.
 
 mod cache;
+mod circuit;
 mod database;
 mod flight;
+mod mirror;
 mod place;
 mod redis_cache;
+mod redis_connection;
+mod replica;
 mod url;
 
 pub use cache::{Age, Cache, Cached, LoadError};
 pub use database::{Database, Kind, Migration, Options, Shard, Transaction};
+pub use mirror::Mirror;
 pub use place::place;
+pub use redis_connection::RedisFault;
+pub use url::{at_host, with_password};
 
 use std::path::PathBuf;
 
@@ -33,9 +41,17 @@ pub enum StoreError {
         /// What is wrong and what to write.
         message: String,
     },
-    /// A cache URL that cannot be used. The URL is shown without its password.
-    #[error("`{url}` cannot be used as a cache: {message}")]
-    BadCacheUrl {
+    /// A list of replicas that does not go with the shards.
+    #[error("there are {replicas} replicas for {shards} shards: write one a shard, \"\" for none")]
+    Replicas {
+        /// How many there are.
+        replicas: usize,
+        /// Of how many shards.
+        shards: usize,
+    },
+    /// A URL of a Redis that cannot be used. The URL is shown without its password.
+    #[error("`{url}` cannot be used as a Redis: {message}")]
+    BadRedisUrl {
         /// Which, without its password.
         url: String,
         /// What is wrong and what to write.

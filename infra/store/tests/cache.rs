@@ -5,12 +5,13 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use spillway_model::UnixMillis;
-use spillway_store::{Age, Cache, LoadError, StoreError};
-use spillway_test_support::{Block, Process, Redis};
+use spillway_store::{Age, Cache, LoadError, Mirror, StoreError};
+use spillway_test_support::{Block, Line, Process, Redis, until};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -147,6 +148,89 @@ async fn redis() {
         })
         .await;
     assert_eq!(loaded.unwrap().bytes.as_ref(), b"from below");
+
+    redis.start_again();
+    until("it is used again", MINUTE, async || {
+        cache.set("a", Bytes::from_static(b"x"), MINUTE).await;
+        cache.get("a").await.is_some()
+    })
+    .await;
+}
+
+/// As a server does that has idle connections no longer, while their owner was frozen.
+fn close_all(redis: &Redis) {
+    let mut other = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let mut kill = redis::cmd("CLIENT");
+    kill.arg("KILL").arg("TYPE").arg("normal").arg("SKIPME").arg("yes").exec(&mut other).unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_was_closed_costs_no_miss() {
+    let redis = Redis::start().await;
+    let cache = Cache::open(&redis.url()).unwrap();
+    let mirror = cache.mirror("code.example.test").unwrap();
+    cache.set("k", Bytes::from_static(b"v"), MINUTE).await;
+    for _ in 0..20 {
+        close_all(&redis);
+        assert_eq!(cache.get("k").await.unwrap().as_ref(), b"v");
+        close_all(&redis);
+        mirror.put(b"plan", MINUTE).await.unwrap();
+    }
+}
+
+/// On a connection that is dead without a word nothing is waited for twice.
+#[tokio::test]
+async fn a_connection_that_went_dead_is_given_up() {
+    let redis = Redis::start().await;
+    let line = Line::to(&redis.url()).await;
+    let cache = Cache::open(&line.url(&redis.url())).unwrap();
+    let mirror = cache.mirror("code.example.test").unwrap();
+    cache.set("k", Bytes::from_static(b"v"), MINUTE).await;
+    assert!(cache.get("k").await.is_some());
+    line.cut();
+    let fault = mirror.get(Duration::from_millis(50)).await.unwrap_err();
+    assert_eq!(fault.reason, "no answer within 50ms");
+    assert_eq!(mirror.get(MINUTE).await.unwrap(), None);
+    assert!(cache.get("k").await.is_some());
+}
+
+#[tokio::test]
+async fn each_site_set_has_its_plan() {
+    let mut redis = Redis::start().await;
+    let one = Mirror::open(&redis.url(), "one.example.test").unwrap();
+    let cache = Cache::open(&redis.url()).unwrap();
+    let (two, again) =
+        (cache.mirror("two.example.test").unwrap(), cache.mirror("one.example.test").unwrap());
+    one.put(b"\0\xff", MINUTE).await.unwrap();
+    assert_eq!(again.get(MINUTE).await.unwrap().unwrap(), b"\0\xff");
+    assert_eq!(two.get(MINUTE).await.unwrap(), None);
+    assert!(Cache::open("process").unwrap().mirror("one.example.test").is_none());
+
+    redis.stop();
+    let fault = one.put(b"x", MINUTE).await.unwrap_err().to_string();
+    assert!(fault.starts_with(&format!("{} does not serve: ", redis.url())), "{fault}");
+    redis.start_again();
+    assert_eq!(one.get(MINUTE).await.unwrap(), None);
+}
+
+/// Opening takes longer than a call may: the calls after it find it open.
+#[tokio::test]
+async fn opening_outlives_the_call_that_began_it() {
+    let redis = Redis::start().await;
+    let mirror = Mirror::open(&redis.url(), "h").unwrap();
+    let mut call = Box::pin(mirror.get(MINUTE));
+    let begun = std::future::poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending()));
+    assert!(begun.await);
+    drop(call);
+    // A second connection would be seen.
+    let mut other = redis::Client::open(redis.url()).unwrap().get_connection().unwrap();
+    let mut clients = || {
+        let listed: String = redis::cmd("CLIENT").arg("LIST").query(&mut other).unwrap();
+        listed.lines().count()
+    };
+    until("it is open", MINUTE, async || clients() == 2).await;
+    assert_eq!(mirror.get(MINUTE).await.unwrap(), None);
+    assert_eq!(clients(), 2);
 }
 
 /// One process sees what another wrote.
@@ -191,8 +275,8 @@ async fn nothing_is_listening() {
 
 #[tokio::test]
 async fn bad_urls() {
-    for url in ["", "memcached://h", "redis://h:port"] {
+    for url in ["", "memcached://h", "redis://h:port", "rediss://"] {
         let error = Cache::open(url).unwrap_err();
-        assert!(matches!(error, StoreError::BadCacheUrl { .. }), "{error}");
+        assert!(matches!(error, StoreError::BadRedisUrl { .. }), "{error}");
     }
 }

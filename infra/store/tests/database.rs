@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use spillway_store::{Database, Kind, Migration, Options, StoreError};
-use spillway_test_support::Postgres;
+use spillway_test_support::{Line, Postgres, until};
 
 const MIGRATIONS: &[Migration] = &[
     Migration {
@@ -203,6 +203,63 @@ async fn a_database_that_is_away_is_an_error_in_time() {
         ));
     }
     assert!(matches!(Database::open(&[], folder.path(), options), Err(StoreError::NoShards)));
+}
+
+async fn backend(database: &Database) -> Result<i32, sqlx::Error> {
+    let shard = &database.shards()[0];
+    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(shard.pool()).await
+}
+
+/// As a function's: one connection, held while it is frozen, that is none when it wakes up.
+#[tokio::test]
+async fn a_connection_lost_in_a_freeze_fails_no_request() {
+    let postgres = Postgres::start().await;
+    let line = Line::to(&postgres.url()).await;
+    let options = Options { max_connections: 1, ..Options::default() };
+    let base = Path::new("/");
+    let database = Database::open(&[line.url(&postgres.url())], base, options).unwrap();
+    let first = backend(&database).await.unwrap();
+    assert_eq!(backend(&database).await.unwrap(), first, "the connection is kept");
+
+    let server = Database::open(&[postgres.url()], base, options).unwrap();
+    let ended: bool = sqlx::query_scalar("SELECT pg_terminate_backend($1, 20000)")
+        .bind(first)
+        .fetch_one(server.shards()[0].pool())
+        .await
+        .unwrap();
+    assert!(ended);
+    let second = backend(&database).await.unwrap();
+    assert_ne!(second, first);
+    let given_back = async || database.shards()[0].pool().num_idle() == 1;
+    until("the connection is given back", Duration::from_secs(20), given_back).await;
+    // Gone without a word.
+    line.cut();
+    assert_ne!(backend(&database).await.unwrap(), second);
+}
+
+/// Who is frozen within a transaction holds nobody up for longer than a statement may take.
+#[tokio::test]
+async fn a_transaction_that_is_left_open_is_ended() {
+    let postgres = Postgres::start().await;
+    let options = Options { statement_timeout: Duration::from_millis(200), ..Options::default() };
+    let database = Database::open(&[postgres.url()], Path::new("/"), options).unwrap();
+    let shard = &database.shards()[0];
+    let mut frozen = shard.begin_exclusive().await.unwrap();
+    let next = async {
+        loop {
+            if let Ok(tx) = shard.begin_exclusive().await {
+                break tx;
+            }
+        }
+    };
+    let tx = tokio::time::timeout(Duration::from_secs(20), next).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(sqlx::query("SELECT 1").execute(&mut *frozen).await.is_err());
+    let slow = sqlx::query("SELECT pg_sleep(20)").execute(shard.pool()).await.unwrap_err();
+    assert!(slow.to_string().contains("statement timeout"), "{slow}");
+    let idle: String =
+        sqlx::query_scalar("SHOW idle_session_timeout").fetch_one(shard.pool()).await.unwrap();
+    assert_eq!(idle, "10min");
 }
 
 /// A file that is none of ours, and one of ours with a hole in it: told at once, by name, and with

@@ -66,6 +66,10 @@ locals {
       summary = "The site's agent has published nothing: it, its uplink or its identity is gone."
       tier    = 0, lease = "10m", threshold = 1, periods = 5, breaching = 5
     }
+    untold = {
+      summary = "Alarms that the function could not tell an agent of; they came by the queue all the same."
+      tier    = 0, lease = "10m", threshold = 0, periods = 1, breaching = 1
+    }
     unread = {
       summary = "Messages about alarms that nobody could make use of."
       tier    = 0, lease = "10m", threshold = 0, periods = 1, breaching = 1

@@ -12,7 +12,7 @@ locals {
 
   # One whose parts are not all watched could never be true.
   composite_alarms = { for key, composite in local.composites : key => {
-    name    = "${var.name}-${key}"
+    name    = "${local.alarm_begins}${key}"
     summary = composite.summary
     tier    = coalesce(try(var.alarms[key].tier, null), composite.tier)
     lease   = coalesce(try(var.alarms[key].lease, null), composite.lease)

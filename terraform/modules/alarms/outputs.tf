@@ -26,3 +26,15 @@ output "dashboard" {
   description = "Name of the dashboard."
   value       = aws_cloudwatch_dashboard.this.dashboard_name
 }
+
+output "settings" {
+  description = "The variables as they were understood, with their defaults: what is not in here was not known, see modules/hybrid/known.tf."
+  value = {
+    alarms            = var.alarms
+    composite_alarms  = var.composite_alarms
+    concurrency_limit = var.concurrency_limit
+    spend             = var.spend
+    agent_endpoint    = var.subscribers.agent_endpoint
+    emails            = var.subscribers.emails
+  }
+}

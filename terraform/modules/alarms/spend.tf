@@ -2,7 +2,7 @@
 
 locals {
   spend_alarms = { for spend in var.spend[*] : "spend" => {
-    name    = "${var.name}-spend"
+    name    = "${local.alarm_begins}spend"
     summary = "The month's estimated charges passed this many dollars. Degrading does not undo a bill; the agent's own hard cap does the stopping."
     tier    = spend.tier
     lease   = spend.lease

@@ -12,6 +12,7 @@ variable "tags" {
   description = "Tags of all resources."
   type        = map(string)
   default     = {}
+  nullable    = false
 }
 
 variable "sites" {
@@ -32,12 +33,14 @@ variable "load_balancer" {
 }
 
 variable "functions" {
-  description = "The functions to watch, by their names of the configuration: output `functions` of module public. `reserved_concurrency` is the limit to warn before; null: the account's."
+  description = "The functions to watch, by their names of the configuration: output `functions` of module public, of which those of program \"one-code\" are watched like this, and the one in `subscribers` for itself. `reserved_concurrency` is the limit to warn before; null: the account's."
   type = map(object({
     name                 = string
     reserved_concurrency = optional(number)
+    program              = optional(string, "one-code")
   }))
-  default = {}
+  default  = {}
+  nullable = false
 }
 
 variable "gateways" {
@@ -74,7 +77,8 @@ variable "alarms" {
     periods   = optional(number) # how many periods are looked at
     breaching = optional(number) # how many of them must be over the threshold
   }))
-  default = {}
+  default  = {}
+  nullable = false
 
   validation {
     condition     = alltrue([for kind in keys(var.alarms) : contains(local.kinds, kind)])
@@ -103,12 +107,14 @@ variable "composite_alarms" {
   description = "Whether alarms of several alarms are made."
   type        = bool
   default     = true
+  nullable    = false
 }
 
 variable "concurrency_limit" {
   description = "The account's limit of concurrent executions in this region: what functions without a reservation share."
   type        = number
   default     = 1000
+  nullable    = false
 
   validation {
     condition     = var.concurrency_limit >= 10 && floor(var.concurrency_limit) == var.concurrency_limit
@@ -135,16 +141,19 @@ variable "spend" {
 
 variable "subscribers" {
   description = <<-EOT
-    Who hears of alarms besides the queue: function `alarm` (with the alias it is called by), the agent's
-    HTTPS endpoint (it must confirm the subscription by itself), and people by e-mail (they confirm by
-    the link in it).
+    Who hears of alarms besides the queue: function `alarm` (with the alias it is called by), people by
+    e-mail (they confirm by the link in it), and the agent's HTTPS endpoint: `[cloud.aws.alarm_endpoint]` of
+    the configuration, with the topic's ARN (output `topics`) among its `topics`, as
+    https://NAME:PORT/v1/alarms. It confirms the subscription itself, so write it here once it runs, SNS
+    reaches it from the internet, and its certificate is of a public CA and for NAME.
   EOT
   type = object({
     function       = optional(object({ name = string, arn = string, alias_name = optional(string), alias_arn = optional(string) }))
     agent_endpoint = optional(string)
     emails         = optional(set(string), [])
   })
-  default = {}
+  default  = {}
+  nullable = false
 
   validation {
     condition     = alltrue([for endpoint in var.subscribers.agent_endpoint[*] : can(regex("^https://[^/@]+/", endpoint))])

@@ -2,7 +2,7 @@
 # says on which side of the threshold the trouble is; `missing` what silence means.
 
 locals {
-  lambda = { for key, function in var.functions : key => { FunctionName = function.name } }
+  lambda = { for key, function in var.functions : key => { FunctionName = function.name } if function.program == "one-code" }
   lb     = { for balancer in var.load_balancer[*] : "lb" => { LoadBalancer = balancer.arn_suffix } }
 
   on_load_balancer = [for dimensions in values(local.lb) : {
@@ -47,6 +47,14 @@ locals {
       kind       = "busy", site = null, over = true, missing = "notBreaching"
       expression = "100 * used / ${coalesce(var.functions[key].reserved_concurrency, var.concurrency_limit)}"
       metrics    = { used = ["AWS/Lambda", "ConcurrentExecutions", "Maximum", dimensions] }
+    }
+  }]
+
+  # What it fails to tell comes by the queue too; but nobody should learn of a deaf agent from a storm.
+  on_teller = [for function in var.subscribers.function[*] : {
+    untold = {
+      kind    = "untold", site = null, over = true, missing = "notBreaching", expression = null
+      metrics = { value = ["AWS/Lambda", "Errors", "Sum", { FunctionName = function.name }] }
     }
   }]
 
@@ -106,11 +114,11 @@ locals {
   }]
 
   watched = merge(concat(
-    local.on_load_balancer, local.on_functions, local.on_account, local.on_links, local.on_sites, local.on_queue
+    local.on_load_balancer, local.on_functions, local.on_teller, local.on_account, local.on_links, local.on_sites, local.on_queue
   )...)
 
   # One entry for each metric alarm that is made.
   metric_alarms = { for key, watch in local.watched : key => merge(watch, local.settings[watch.kind], {
-    name = "${var.name}-${key}"
+    name = "${local.alarm_begins}${key}"
   }) if local.settings[watch.kind].enabled }
 }

@@ -18,7 +18,7 @@ locals {
     }
     functions = {
       purpose = "Keep environments of the functions' aliases warm."
-      given   = length(var.levers.functions) > 0
+      given   = length(local.warmed) > 0
     }
     data = {
       purpose = "Add and remove replicas of the cache and the database."
@@ -66,6 +66,7 @@ locals {
         "cloudwatch:ListMetrics",
         "ec2:DescribeAccountAttributes",
         "ec2:DescribeInstanceStatus",
+        "ec2:DescribeInstanceTypes",
         "ec2:DescribeInstances",
         "ec2:DescribeLaunchTemplateVersions",
         "ec2:DescribeVpnConnections",
@@ -103,7 +104,7 @@ locals {
       Sid      = "AlarmHistory"
       Effect   = "Allow"
       Action   = ["cloudwatch:DescribeAlarmHistory"]
-      Resource = ["${local.arn}:cloudwatch:${local.region}:${local.account}:alarm:${var.name}-*"]
+      Resource = ["${local.arn}:cloudwatch:${local.region}:${local.account}:alarm:${var.name}/*"]
     },
   ])
 

@@ -117,7 +117,10 @@ locals {
     },
   ]))
 
-  functions = length(var.levers.functions) == 0 ? "[]" : jsonencode([
+  # Only the service's: what tells of alarms is called now and then, and kept warm for nobody.
+  warmed = sort([for key, function in var.levers.functions : key if function.program == "one-code"])
+
+  functions = length(local.warmed) == 0 ? "[]" : jsonencode([
     {
       Sid    = "KeepWarm"
       Effect = "Allow"
@@ -126,7 +129,7 @@ locals {
         "lambda:GetProvisionedConcurrencyConfig",
         "lambda:PutProvisionedConcurrencyConfig",
       ]
-      Resource = [for key in sort(keys(var.levers.functions)) : var.levers.functions[key].alias_arn]
+      Resource = [for key in local.warmed : var.levers.functions[key].alias_arn]
     },
     {
       Sid    = "ReadFunctions"
@@ -138,7 +141,7 @@ locals {
         "lambda:ListProvisionedConcurrencyConfigs",
       ]
       # An action asks for the ARN with the qualifier that it was called with.
-      Resource = flatten([for key in sort(keys(var.levers.functions)) : [
+      Resource = flatten([for key in local.warmed : [
         var.levers.functions[key].arn, var.levers.functions[key].alias_arn,
       ]])
     },

@@ -43,3 +43,8 @@ output "agent" {
     credential_process = local.credential_process
   }
 }
+
+output "settings" {
+  description = "The variables as they were understood, with their defaults: what is not in here was not known, see modules/hybrid/known.tf."
+  value       = { link = var.link, access = var.access, agent = var.agent }
+}

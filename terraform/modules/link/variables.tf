@@ -22,6 +22,7 @@ variable "tags" {
   description = "Tags of all resources."
   type        = map(string)
   default     = {}
+  nullable    = false
 }
 
 variable "network" {
@@ -133,7 +134,11 @@ variable "link" {
 }
 
 variable "access" {
-  description = "What may pass between the site and the VPC: each entry is a security group rule for each of the site's blocks. Ingress lets the site in; egress lets the VPC out to the site."
+  description = <<-EOT
+    What else may pass between the site and the VPC: each entry is a security group rule for each of the site's blocks.
+    Ingress lets the site in; egress lets the VPC out to the site. What passes between Spillway's own parts is decided in
+    `network.on_premises` of module public, which makes those rules: write here only groups that are yours.
+  EOT
   type = map(object({
     security_group_id = string
     port              = number
@@ -141,7 +146,8 @@ variable "access" {
     protocol          = optional(string, "tcp")
     direction         = optional(string, "ingress")
   }))
-  default = {}
+  default  = {}
+  nullable = false
 
   validation {
     condition     = alltrue([for rule in values(var.access) : contains(["ingress", "egress"], rule.direction)])

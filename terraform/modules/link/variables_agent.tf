@@ -48,7 +48,7 @@ variable "levers" {
   type = object({
     load_balancer = optional(object({ arn = string, rule_arns = map(string) }))
     target_groups = optional(object({ gateways = optional(object({ arn = string })) }))
-    functions     = optional(map(object({ arn = string, alias_arn = string })), {})
+    functions     = optional(map(object({ arn = string, alias_arn = string, program = optional(string, "one-code") })), {})
     gateways = optional(object({
       asg_arn            = optional(string)
       launch_template_id = string

@@ -66,16 +66,39 @@ locals {
 
   aws_tables = flatten([for aws in [var.site_set.cloud.aws] : concat(
     [{ heading = "[cloud.aws]", settings = merge(
-      { for key, value in aws : key => value if !contains(["admin_address", "gateways", "rules", "functions"], key) },
+      { for key in ["region", "name", "alarm_queue", "cache", "database", "billing"] : key => aws[key] },
       { admin = "${local.bracketed[local.aws_admin_address]}:${var.site.ports.aws_admin}" },
     ) }],
-    [for gateways in [aws.gateways] : { heading = "[cloud.aws.gateways]", settings = gateways } if gateways != null],
+    [for key in ["gateways", "prices", "capacity", "replicas"] : { heading = "[cloud.aws.${key}]", settings = aws[key] } if aws[key] != null],
+    [for endpoint in aws.alarm_endpoint[*] : { heading = "[cloud.aws.alarm_endpoint]", settings = merge(endpoint, {
+      listen = "${local.bracketed[local.aws_admin_address]}:${var.site.ports.alarms}"
+    }) }],
     [for rule in aws.rules : { heading = "[[cloud.aws.rule]]", settings = rule }],
     [for name, function in aws.functions : { heading = "[cloud.aws.functions.${name}]", settings = function }],
   ) if aws != null])
 
+  # An EC2 gateway is a site of its own, which no plan sends clients away from: it has a gateway and a service, and no other
+  # part. What else a site has is this one's and nobody's there. Clients' requests come from the load balancer alone.
+  cloud_site = [for cloud in var.cloud_gateways[*] : merge(local.this_site, {
+    id       = "${substr(var.site.id, 0, 57)}-cloud"
+    capacity = merge(local.this_site.capacity, { for qps in [try(var.site_set.cloud.aws.gateways.weighted_qps, null)] : "weighted_qps" => qps if qps != null })
+    balancer = merge(local.this_site.balancer, { sources = null, forwards = true })
+    gateways = { (cloud.gateway) = { listen = "0.0.0.0:${cloud.port}", admin = "0.0.0.0:${cloud.admin_port}" } }
+    services = { (cloud.service) = {
+      listen = "127.0.0.1:${[for port in [8082, 8083, 8084] : port if !contains([cloud.port, cloud.admin_port], port)][0]}"
+      admin  = "127.0.0.1:${[for port in [9321, 9322, 9323] : port if !contains([cloud.port, cloud.admin_port], port)][0]}"
+      groups = sort(toset(values(var.site_set.routes)[*].group))
+    } }
+  })]
+
+  # Of the hosts and of the EC2 gateways, which move no levers: sites and AWS's tables.
+  configs = merge(
+    { hosts = { sites = local.sites, aws = local.aws_tables } },
+    { for site in local.cloud_site : "gateways" => { sites = [site], aws = [] } },
+  )
+
   # Heading and settings of each table. TOML wants a table's own settings before those below it.
-  tables = concat(
+  tables = { for name, config in local.configs : name => concat(
     [
       { heading = "[service]", settings = var.site_set.service },
       { heading = "[plan]", settings = local.plan },
@@ -83,7 +106,7 @@ locals {
       { heading = "[agent]", settings = local.agent },
       { heading = "[store]", settings = var.site_set.store },
     ],
-    flatten([for site in local.sites : concat(
+    flatten([for site in config.sites : concat(
       [
         { heading = "[[site]]", settings = { id = site.id, vips = site.vips } },
         { heading = "[site.uplink]", settings = site.uplink },
@@ -94,18 +117,19 @@ locals {
       [for name, service in site.services : { heading = "[[site.service]]", settings = merge(service, { name = name }) }],
     )]),
     [{ heading = "[cloud]", settings = { slb_addresses = var.site_set.cloud.slb_addresses } }],
-    local.aws_tables,
+    config.aws,
     [for function in local.functions : { heading = "[[cloud.function]]", settings = function }],
     [for route in local.routes : { heading = "[[route]]", settings = route }],
     [for knob in local.knobs : { heading = "[[knob]]", settings = knob }],
-  )
+  ) }
 
   # Text, lists, numbers and booleans are written alike in JSON and TOML. What is null is left out: the
   # program has its own default.
-  config_toml = join("\n", concat(["# Rendered by Terraform; changes made here are replaced.\n"], [for table in local.tables : join("", concat(
+  toml = { for name, tables in local.tables : name => join("\n", concat(["# Rendered by Terraform; changes made here are replaced.\n"], [for table in tables : join("", concat(
     ["${table.heading}\n"],
     [for key, value in table.settings : "${key} = ${jsonencode(value)}\n" if value != null],
-  ))]))
+  ))])) }
+  config_toml = local.toml.hosts
 
   zone_files = { for name, text in var.site_set.dns.zones : "/etc/spillway/zones/${name}.zone" => text }
 }

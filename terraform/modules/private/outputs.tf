@@ -27,6 +27,21 @@ output "config" {
   value       = local.config_toml
 }
 
+output "zone_files" {
+  description = "What stands beside the configuration: path from there -> content. `spillway check` refuses a configuration without its zones; functions and gateways need none."
+  value       = { for name, text in var.site_set.dns.zones : "zones/${name}.zone" => text }
+}
+
+output "gateway_config" {
+  description = "The configuration of the EC2 gateways in the cloud, for `from_site` of module public; null where there are none. It names zone files as the hosts' does, and gateways read none."
+  value       = try(local.toml.gateways, null)
+}
+
+output "public_key" {
+  description = "What plans are verified with: the content of plan.pub, or null where the agent's host makes the keys and nobody has written it yet."
+  value       = var.keys.folder != null ? file("${var.keys.folder}/plan.pub") : one([for key in var.keys.public[*] : "${key}\n"])
+}
+
 output "endpoints" {
   description = "Where the site is asked: the agent's API, the name server, the VIPs and the port of the service."
   value = {
@@ -34,5 +49,21 @@ output "endpoints" {
     dns   = local.dns.listen
     vips  = var.site.vips
     port  = var.site_set.service.port
+  }
+}
+
+output "settings" {
+  description = "The variables as they were understood, with their defaults: what is not in here was not known, see modules/hybrid/known.tf."
+  value = {
+    hosts        = var.hosts
+    site         = var.site
+    ssh          = var.ssh
+    install      = var.install
+    render_to    = var.render_to
+    packages     = var.packages
+    keys         = var.keys
+    files        = var.files
+    site_set     = var.site_set
+    secret_files = nonsensitive({ for path, file in var.secret_files : path => { for key in keys(file) : key => null } })
   }
 }

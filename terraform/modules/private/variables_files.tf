@@ -18,7 +18,7 @@ variable "keys" {
     condition = var.keys.folder == null || alltrue([for name in concat(["plan.pub"], [
       for name in ["plan.key", "operator.token"] : name if anytrue([for host in var.hosts : contains(host.roles, "agent")])
     ]) : try(fileexists("${var.keys.folder}/${name}"), false)])
-    error_message = "Put plan.key, plan.pub and operator.token into `keys.folder`: `spillway keygen` makes them in the state_dir of the configuration that it is given."
+    error_message = "Put plan.key, plan.pub and operator.token into `keys.folder`: `spillway keygen --to FOLDER` makes them."
   }
   validation {
     condition     = var.keys.folder == null || var.keys.public == null

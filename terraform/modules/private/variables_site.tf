@@ -23,6 +23,7 @@ variable "site" {
     ports = optional(object({
       agent          = optional(number, 9100)
       aws_admin      = optional(number, 9411)
+      alarms         = optional(number, 9443)
       dns            = optional(number, 53)
       dns_admin      = optional(number, 9201)
       balancer_admin = optional(number, 9301)
@@ -35,12 +36,12 @@ variable "site" {
   nullable = false
 
   validation {
-    condition     = can(regex("^[a-z][a-z0-9_-]{0,62}$", var.site.id)) && !contains(["agent", "cloud", "dns"], var.site.id)
+    condition     = can(regex("^[a-z][a-z0-9_-]{0,62}$", var.site.id)) && !contains(["agent", "aws", "cloud", "dns"], var.site.id)
     error_message = "Write `site.id` as a lower-case name that is not that of a part: \"east\"."
   }
   validation {
-    condition     = length(var.site.vips) > 0 && alltrue([for address in concat(var.site.vips, compact([var.site.admin_address])) : can(cidrhost("${address}/${strcontains(address, ":") ? 128 : 32}", 0))])
-    error_message = "Write `site.vips` (at least one) and `site.admin_address` as IP addresses without a length: \"192.0.2.10\"."
+    condition     = length(var.site.vips) > 0 && alltrue([for address in concat(var.site.vips, compact([var.site.admin_address])) : can(cidrhost("${address}/${strcontains(address, ":") ? 128 : 32}", 0)) && !contains(["0.0.0.0", "::"], address)])
+    error_message = "Write `site.vips` (at least one) and `site.admin_address` as IP addresses without a length, which one can connect to: \"192.0.2.10\"."
   }
   validation {
     condition     = var.site.admin_address != null || length([for host in var.hosts : host if contains(host.roles, "balancer")]) < 2
@@ -59,8 +60,16 @@ variable "site" {
     error_message = "Leave the port of `site_set.service` out of `site.ports`: the balancer takes it."
   }
   validation {
-    condition     = var.site.uplink.bits_per_sec >= 8000 && var.site.capacity.weighted_qps > 0 && var.site.capacity.p95_ms > 0
-    error_message = "Write `site.uplink.bits_per_sec` as 8000 or more, `site.capacity.weighted_qps` and `p95_ms` above 0."
+    condition     = length(setintersection(var.site_set.cloud.slb_addresses, var.site.vips)) == 0
+    error_message = "Write none of `site.vips` into `site_set.cloud.slb_addresses`: spilled clients would come back to the site."
+  }
+  validation {
+    condition     = var.site.uplink.bits_per_sec >= 8000 && var.site.uplink.bits_per_sec <= 10000000000000 && var.site.capacity.weighted_qps > 0 && var.site.capacity.p95_ms > 0
+    error_message = "Write `site.uplink.bits_per_sec` from 8000 to 10000000000000, `site.capacity.weighted_qps` and `p95_ms` above 0."
+  }
+  validation {
+    condition     = alltrue([for bytes in var.site.uplink.queue_bytes[*] : bytes >= 16384 && bytes <= 4294967296 && floor(bytes) == bytes]) && floor(var.site.uplink.bits_per_sec) == var.site.uplink.bits_per_sec
+    error_message = "Write `site.uplink.bits_per_sec` as a whole number and `queue_bytes`, what waits for the line, from 16384 to 4294967296."
   }
 }
 
@@ -85,5 +94,24 @@ variable "other_sites" {
   validation {
     condition     = alltrue(flatten([for site in var.other_sites : [for name in concat(keys(site.gateways), keys(site.services)) : !contains(concat(keys(local.gateways), keys(local.services)), name)]]))
     error_message = "Name no host as one of `other_sites`: gateways and services are called by their hosts, and their names are unique in a set."
+  }
+}
+
+variable "cloud_gateways" {
+  description = "The EC2 gateways in the cloud, for which output `gateway_config` is: ports and names of their gateway and service, as module public's `gateways` has them. Null where there are none."
+  type = object({
+    port       = number
+    admin_port = number
+    gateway    = optional(string, "cloud-gateway")
+    service    = optional(string, "cloud-service")
+  })
+  default = null
+
+  validation {
+    condition = var.cloud_gateways == null ? true : var.cloud_gateways.gateway != var.cloud_gateways.service && alltrue([
+      for name in [var.cloud_gateways.gateway, var.cloud_gateways.service] :
+      can(regex("^[a-z][a-z0-9_-]{0,62}$", name)) && !contains(["agent", "aws", "cloud", "dns"], name) && !endswith(name, "-balancer")
+    ])
+    error_message = "Name the gateway and the service of EC2 gateways, which stand in `gateways.units`, differently, with lower-case letters, digits and hyphens, and as no other part: [\"spillway-one-code@cloud-service.service\", \"spillway-gateway@cloud-gateway.service\"]."
   }
 }

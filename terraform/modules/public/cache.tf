@@ -1,5 +1,10 @@
 # Redis: the plan's mirror, which functions read, and the service's cache.
 
+locals {
+  # The endpoint names the primary of the day.
+  cache_urls = [for cache in aws_elasticache_replication_group.this : "rediss://${cache.primary_endpoint_address}:${local.cache_port}"]
+}
+
 resource "aws_elasticache_subnet_group" "this" {
   count = local.cache_on ? 1 : 0
 

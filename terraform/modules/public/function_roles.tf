@@ -43,7 +43,7 @@ resource "aws_iam_role_policy" "function" {
         Sid      = "Secrets"
         Effect   = "Allow"
         Action   = "secretsmanager:GetSecretValue"
-        Resource = [for secret in aws_secretsmanager_secret.this : secret.arn]
+        Resource = [for secret in keys(local.function_secrets[each.value.program]) : aws_secretsmanager_secret.this[secret].arn]
       },
       {
         # Only through the services that hold what is encrypted, and for the environment's variables.

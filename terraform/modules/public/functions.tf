@@ -2,12 +2,18 @@
 # publishes versions and moves the alias. Provisioned concurrency is nowhere declared: the agent makes it on the alias
 # before a peak and deletes it after, and a resource that comes and goes cannot be Terraform's.
 
+locals {
+  # SHARD=REPLICA: a shard of the configuration that is this cluster is read at its reader endpoint, by functions and
+  # gateways alike. One that is another database is not.
+  replicas = one([for cluster in aws_rds_cluster.this : "${cluster.endpoint}=${cluster.reader_endpoint}"])
+}
+
 resource "aws_lambda_function" "this" {
   #checkov:skip=CKV_AWS_272:Code is shipped by digest by a role that alone may update it; a signing profile would sign the same bytes.
   for_each = var.functions
 
   function_name = "${var.name}-${each.key}"
-  description   = "Spillway ${var.name}: ${join(", ", each.value.groups)}"
+  description   = "Spillway ${var.name}: ${each.value.program == "alarm" ? "tells the agents of alarms" : join(", ", each.value.groups)}"
   role          = aws_iam_role.function[each.key].arn
   tags          = merge(local.agent_tags, { Name = "${var.name}-${each.key}", "spillway:function" = each.key })
 
@@ -25,19 +31,20 @@ resource "aws_lambda_function" "this" {
 
   environment {
     # The names of secrets, never their values, which would be in Terraform's state.
-    variables = merge({
-      SPILLWAY_CONFIG     = "/var/task/spillway.toml"
-      SPILLWAY_FUNCTION   = each.key
-      SPILLWAY_LOG_FORMAT = "json"
-      }, { for secret, variable in var.secrets : "${variable}_ARN" => aws_secretsmanager_secret.this[secret].arn
-      }, local.cache_on ? {
-      SPILLWAY_CACHE = "rediss://${aws_elasticache_replication_group.this[0].primary_endpoint_address}:${local.cache_port}"
-    } : {}, each.value.env)
+    variables = merge(
+      { SPILLWAY_LOG_FORMAT = "json" },
+      { for secret, variable in local.function_secrets[each.value.program] : "${variable}_ARN" => aws_secretsmanager_secret.this[secret].arn },
+      each.value.program == "alarm" ? { SPILLWAY_AGENTS = join(",", [for agent in var.network.on_premises.agents : "http://${agent}"]) } : {},
+      each.value.program == "one-code" ? { SPILLWAY_CONFIG = "/var/task/spillway.toml", SPILLWAY_FUNCTION = each.key } : {},
+      each.value.program == "one-code" && local.cache_on ? { SPILLWAY_CACHE = local.cache_urls[0] } : {},
+      each.value.program == "one-code" && local.database_on ? { SPILLWAY_REPLICAS = local.replicas } : {},
+      each.value.env,
+    )
   }
 
   vpc_config {
     subnet_ids                  = [for subnet in aws_subnet.private : subnet.id]
-    security_group_ids          = [aws_security_group.this["functions"].id]
+    security_group_ids          = [aws_security_group.this[each.value.program == "alarm" ? "alarm" : "functions"].id]
     ipv6_allowed_for_dual_stack = var.network.ipv6
   }
 
@@ -78,7 +85,7 @@ resource "aws_lambda_alias" "live" {
 }
 
 resource "aws_lambda_permission" "load_balancer" {
-  for_each = var.functions
+  for_each = local.serving_functions
 
   statement_id  = "load-balancer"
   action        = "lambda:InvokeFunction"

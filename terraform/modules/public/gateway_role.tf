@@ -35,7 +35,7 @@ resource "aws_iam_role_policy" "gateway" {
         Sid      = "Secrets"
         Effect   = "Allow"
         Action   = "secretsmanager:GetSecretValue"
-        Resource = [for secret in aws_secretsmanager_secret.this : secret.arn]
+        Resource = [for secret in keys(var.secrets) : aws_secretsmanager_secret.this[secret].arn]
       },
       {
         Sid      = "Key"

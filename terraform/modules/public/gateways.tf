@@ -4,7 +4,7 @@
 resource "aws_launch_template" "gateway" {
   count = local.gateways_on ? 1 : 0
 
-  name                                 = "${var.name}-gateway"
+  name                                 = local.gateways_name
   description                          = "EC2 gateway of Spillway ${var.name}"
   image_id                             = var.gateways.image_id
   instance_type                        = var.gateways.instance_types[0]
@@ -16,10 +16,13 @@ resource "aws_launch_template" "gateway" {
   user_data = base64encode(templatefile("${path.module}/templates/gateway.sh.tftpl", {
     bucket   = aws_s3_bucket.artifacts.bucket
     region   = local.region
+    digest   = local.gateway_digest
     packages = var.gateways.packages
     config   = var.gateways.config
     key      = var.gateways.public_key
     units    = var.gateways.units
+    cache    = one(local.cache_urls)
+    replicas = local.replicas
     secrets  = { for secret, variable in var.secrets : variable => aws_secretsmanager_secret.this[secret].arn }
   }))
 
@@ -71,7 +74,7 @@ resource "aws_launch_template" "gateway" {
 resource "aws_autoscaling_group" "gateways" {
   count = local.gateways_on ? 1 : 0
 
-  name                      = "${var.name}-gateway"
+  name                      = local.gateways_name
   min_size                  = var.gateways.min
   max_size                  = var.gateways.max
   desired_capacity          = var.gateways.min
@@ -108,12 +111,13 @@ resource "aws_autoscaling_group" "gateways" {
     }
   }
 
-  # A new launch template reaches instances that run, a few at a time.
+  # A new launch template reaches instances that run, a few at a time, each replaced before it ends.
   instance_refresh {
     strategy = "Rolling"
 
     preferences {
-      min_healthy_percentage = 90
+      min_healthy_percentage = 100
+      max_healthy_percentage = 110
     }
   }
 

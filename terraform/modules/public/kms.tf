@@ -26,7 +26,7 @@ resource "aws_kms_key" "this" {
         Condition = {
           ArnLike = {
             "kms:EncryptionContext:aws:logs:arn" = [
-              for prefix in ["/aws/lambda/${var.name}-", "aws-waf-logs-${var.name}"] :
+              for prefix in ["/aws/lambda/${var.name}-", "aws-waf-logs-${var.name}", "/spillway/${var.name}/"] :
               "arn:${local.partition}:logs:${local.region}:${local.account}:log-group:${prefix}*"
             ]
           }

@@ -1,11 +1,12 @@
-# The application load balancer: HTTPS for clients, a rule for each function, a redirect from HTTP.
+# The application load balancer: HTTPS for clients, rules for each function, a redirect from HTTP.
 
 locals {
-  # Rules keep their place when functions come and go: it is drawn from the name, catch-alls behind all others.
-  priorities = { for key, function in var.functions : key =>
+  # Rules keep their place when functions come and go: it is drawn from the name, catch-alls behind all others. Each has two
+  # places, the first for what its gateways have no room for.
+  priorities = { for key, function in local.serving_functions : key => 2 * (
     function.priority != null ? function.priority :
-    (contains(function.path_patterns, "/*") ? 45000 : 1000 + parseint(substr(sha256(key), 0, 6), 16) % 40000)
-  }
+    (contains(function.path_patterns, "/*") ? 22500 : 1000 + parseint(substr(sha256(key), 0, 6), 16) % 20000)
+  ) }
 }
 
 resource "aws_lb" "this" {
@@ -82,7 +83,7 @@ resource "aws_lb_listener" "http" {
 }
 
 resource "aws_lb_listener_rule" "function" {
-  for_each = var.functions
+  for_each = local.serving_functions
 
   listener_arn = aws_lb_listener.https.arn
   priority     = local.priorities[each.key]
@@ -119,7 +120,41 @@ resource "aws_lb_listener_rule" "function" {
 
     precondition {
       condition     = length(local.priorities) == length(toset(values(local.priorities)))
-      error_message = "Two functions have the same priority: give one of them another `priority` from 1 to 50000."
+      error_message = "Two functions have the same priority: give one of them another `priority` from 1 to 25000."
+    }
+  }
+}
+
+# A gateway that has no room for a request sends its client here again, for the function alone.
+resource "aws_lb_listener_rule" "function_alone" {
+  for_each = local.gateways_on ? local.serving_functions : {}
+
+  listener_arn = aws_lb_listener.https.arn
+  priority     = local.priorities[each.key] - 1
+  tags         = merge(local.tags, { Name = "${var.name}-${each.key}-alone" })
+
+  condition {
+    path_pattern {
+      values = each.value.path_patterns
+    }
+  }
+
+  condition {
+    query_string {
+      key   = "spillway"
+      value = "functions"
+    }
+  }
+
+  action {
+    type             = "forward"
+    target_group_arn = aws_lb_target_group.function[each.key].arn
+  }
+
+  lifecycle {
+    precondition {
+      condition     = length(each.value.path_patterns) <= 4
+      error_message = "Write at most four `path_patterns` into function ${each.key} where there are EC2 gateways: a rule takes five values, and one says that a request is for functions alone."
     }
   }
 }

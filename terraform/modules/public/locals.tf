@@ -13,8 +13,14 @@ locals {
   agent_tags = merge(local.tags, { "spillway:agent" = "true" })
 
   gateways_on = var.gateways != null
-  cache_on    = var.cache != null
-  database_on = var.database != null
+  # Known before the group is: its instances start with a configuration that follows from what else is named here.
+  gateways_name = "${var.name}-gateway"
+  cache_on      = var.cache != null
+  database_on   = var.database != null
+
+  # Those that clients reach, by the load balancer; and those that tell the agents of alarms.
+  serving_functions = { for key, function in var.functions : key => function if function.program == "one-code" }
+  alarm_functions   = { for key, function in var.functions : key => function if function.program == "alarm" }
 
   database_port = 5432
   cache_port    = 6379

@@ -3,10 +3,12 @@
 #
 #   clients ─▶ load balancer ─▶ gateways ─┬─▶ cache, database
 #                               functions ┘   endpoints (443), S3, on-premises
+#   on-premises ─▶ gateways, cache            functions of alarms ─▶ endpoints, the agents alone
 
 locals {
   groups = merge(
     { load_balancer = "the load balancer", functions = "the functions" },
+    length(local.alarm_functions) > 0 ? { alarm = "the functions that tell the agents of alarms" } : {},
     local.gateways_on ? { gateways = "the EC2 gateways" } : {},
     local.cache_on ? { cache = "the cache" } : {},
     local.database_on ? { database = "the database" } : {},
@@ -20,7 +22,7 @@ locals {
       { from = "load_balancer", to = "gateways", port = var.gateways.admin_port },
       { from = "gateways", to = "endpoints", port = 443 },
     ] : [],
-    [{ from = "functions", to = "endpoints", port = 443 }],
+    [for from in setintersection(keys(local.groups), ["functions", "alarm"]) : { from = from, to = "endpoints", port = 443 }],
     [for from in setintersection(keys(local.groups), ["functions", "gateways"]) : { from = from, to = "cache", port = local.cache_port } if local.cache_on],
     [for from in setintersection(keys(local.groups), ["functions", "gateways"]) : { from = from, to = "database", port = local.database_port } if local.database_on],
   ) : "${arrow.from}-${arrow.to}-${arrow.port}" => arrow }
@@ -33,7 +35,18 @@ locals {
     ]]]),
     [for block in try(var.network.on_premises.cidr_blocks, []) : { from = "database", block = block, port = local.database_port }
     if try(var.database.follows_on_premises, false)],
+    [for agent in try(var.network.on_premises.agents, []) : {
+      from  = "alarm"
+      block = strcontains(agent, "[") ? "${trim(replace(agent, "/:[0-9]+$/", ""), "[]")}/128" : "${split(":", agent)[0]}/32"
+      port  = tonumber(reverse(split(":", agent))[0])
+    } if length(local.alarm_functions) > 0],
   ) : "${call.from}-${call.block}-${call.port}" => call }
+
+  # And who of the cloud is called by the site.
+  from_site = { for call in flatten([for block in try(var.network.on_premises.cidr_blocks, []) : concat(
+    local.gateways_on ? [{ to = "gateways", block = block, port = var.gateways.admin_port }] : [],
+    local.cache_on ? [{ to = "cache", block = block, port = local.cache_port }] : [],
+  )]) : "${call.to}-${call.block}-${call.port}" => call }
 }
 
 resource "aws_security_group" "this" {
@@ -122,12 +135,12 @@ resource "aws_vpc_security_group_egress_rule" "site" {
   tags              = local.tags
 }
 
-# The agent reads the gateways' load, and on-prem gateways proxy to them, over the link.
+# The agent reads the gateways' load and writes the plan's mirror over the link. Requests come from the load balancer alone,
+# whom gateways believe who the client is.
 resource "aws_vpc_security_group_ingress_rule" "site" {
-  for_each = { for pair in setproduct(local.gateways_on ? ["port", "admin_port"] : [], try(var.network.on_premises.cidr_blocks, [])) :
-  "${pair[0]}-${pair[1]}" => { port = var.gateways[pair[0]], block = pair[1] } }
+  for_each = local.from_site
 
-  security_group_id = aws_security_group.this["gateways"].id
+  security_group_id = local.group_ids[each.value.to]
   cidr_ipv4         = strcontains(each.value.block, ":") ? null : each.value.block
   cidr_ipv6         = strcontains(each.value.block, ":") ? each.value.block : null
   description       = "from the site over the link"

@@ -1,4 +1,4 @@
-# Two buckets: what is shipped (packages, configurations, function code) and what is logged.
+# Two buckets: what gateways start from (packages, configuration) and what is logged.
 
 locals {
   buckets = {
@@ -29,7 +29,7 @@ locals {
 
 resource "aws_s3_bucket" "artifacts" {
   #checkov:skip=CKV_AWS_144:What is in it can be built again; a second region has a bucket of its own.
-  #checkov:skip=CKV2_AWS_62:Nobody waits for an object: `spillway deploy` says what it shipped.
+  #checkov:skip=CKV2_AWS_62:Nobody waits for an object: gateways fetch what is there when they start.
   bucket        = "${var.name}-artifacts-${local.account}-${local.region}"
   force_destroy = var.storage.force_destroy
   tags          = merge(local.tags, { Name = "${var.name}-artifacts" })
@@ -55,20 +55,32 @@ resource "aws_s3_bucket_ownership_controls" "this" {
   }
 }
 
-resource "aws_s3_bucket_public_access_block" "this" {
-  for_each = local.buckets
-
-  bucket                  = each.value.id
+resource "aws_s3_bucket_public_access_block" "artifacts" {
+  bucket                  = aws_s3_bucket.artifacts.id
   block_public_acls       = true
   block_public_policy     = true
   ignore_public_acls      = true
   restrict_public_buckets = true
 }
 
-resource "aws_s3_bucket_versioning" "this" {
-  for_each = local.buckets
+resource "aws_s3_bucket_public_access_block" "logs" {
+  bucket                  = aws_s3_bucket.logs.id
+  block_public_acls       = true
+  block_public_policy     = true
+  ignore_public_acls      = true
+  restrict_public_buckets = true
+}
 
-  bucket = each.value.id
+resource "aws_s3_bucket_versioning" "artifacts" {
+  bucket = aws_s3_bucket.artifacts.id
+
+  versioning_configuration {
+    status = "Enabled"
+  }
+}
+
+resource "aws_s3_bucket_versioning" "logs" {
+  bucket = aws_s3_bucket.logs.id
 
   versioning_configuration {
     status = "Enabled"

@@ -1,6 +1,6 @@
 resource "aws_lb_target_group" "function" {
   #checkov:skip=CKV_AWS_261:A health check of a function would invoke it, for money, to learn what its errors tell.
-  for_each = var.functions
+  for_each = local.serving_functions
 
   name        = "${var.name}-${each.key}"
   target_type = "lambda"
@@ -11,7 +11,7 @@ resource "aws_lb_target_group" "function" {
 }
 
 resource "aws_lb_target_group_attachment" "function" {
-  for_each = var.functions
+  for_each = local.serving_functions
 
   target_group_arn = aws_lb_target_group.function[each.key].arn
   target_id        = aws_lambda_alias.live[each.key].arn

@@ -26,8 +26,10 @@ variable "tags" {
 variable "network" {
   description = <<-EOT
     The VPC over two zones. `nat` is `none`, `single` or `per_zone`; without it the private subnets reach out over IPv6
-    alone, which functions and gateways need nothing of. `on_premises` is what is reached over the link, and may reach
-    the gateways' admin port.
+    alone, which functions and gateways need nothing of. `on_premises` is the site at the other end of the link: what
+    of the cloud may call it and be called by it is decided here and nowhere else. Functions and gateways call `ports`
+    of its blocks; functions of program "alarm" call `agents` alone, each as "IP:PORT" of an agent's API; the site calls
+    the gateways, and the cache, where the agent keeps a mirror of the plan.
   EOT
   type = object({
     cidr_block          = optional(string, "10.64.0.0/16")
@@ -39,6 +41,7 @@ variable "network" {
     on_premises = optional(object({
       cidr_blocks = list(string)
       ports       = optional(set(number), [5432, 6379, 9100])
+      agents      = optional(list(string), [])
     }))
   })
   default  = {}
@@ -70,6 +73,12 @@ variable "network" {
   validation {
     condition     = alltrue([for port in try(var.network.on_premises.ports, []) : port >= 1 && port <= 65535 && floor(port) == port])
     error_message = "Write ports from 1 to 65535 into `network.on_premises.ports`: the database's, the cache's, the agent's."
+  }
+  validation {
+    condition = alltrue([for agent in try(var.network.on_premises.agents, []) :
+      can(regex("^([0-9.]+|\\[[0-9a-f:]+\\]):[1-9][0-9]{0,4}$", agent)) && can(cidrhost("${trim(replace(agent, "/:[0-9]+$/", ""), "[]")}/32", 0))
+    ])
+    error_message = "Write `network.on_premises.agents` as addresses and ports, as in [\"10.8.0.11:9100\"]: a rule of the function's security group is made of each."
   }
 }
 

@@ -5,6 +5,7 @@ variable "gateways" {
     The EC2 gateways that take over when a burst lasts, or null for functions alone. Instances install `packages` (keys
     in the artifacts bucket, `.deb` or `.tar.gz`) and the configuration with the key that plans are verified with, write
     the secrets to /etc/spillway/secrets.env, and start `units`, called after gateway and service of the configuration.
+    What of this is in `package_files` (key -> file on this machine) or in `from_site` the module puts into the bucket.
     The first of `instance_types` is the launch template's own; the others stand in where it cannot be had.
     `session_manager` wants an image with its agent in it; `more_policy_arns` are for what else an image does, as to
     ship logs.
@@ -17,6 +18,7 @@ variable "gateways" {
     port             = optional(number, 8080)
     admin_port       = optional(number, 9311)
     packages         = optional(list(string), ["packages/spillway.deb", "packages/spillway-gateway.deb", "packages/spillway-one-code.deb"])
+    package_files    = optional(map(string), {})
     config           = optional(string, "config/spillway.toml")
     public_key       = optional(string, "config/plan.pub")
     units            = optional(list(string), ["spillway-one-code@cloud-service.service", "spillway-gateway@cloud-gateway.service"])
@@ -38,6 +40,14 @@ variable "gateways" {
     error_message = "Write at least one EC2 instance type into `gateways.instance_types`, as in [\"c7g.large\"], all of the image's architecture."
   }
   validation {
+    # Amazon's own processors have a g behind the generation. Of an image, only the end of a parameter's name tells.
+    condition = var.gateways == null || try(length(distinct(concat(
+      [for type in var.gateways.instance_types : can(regex("^([a-z]+[0-9]+g|a1\\.)", type))],
+      can(regex("/(arm64|amd64|x86_64)$", var.gateways.image_id)) ? [endswith(var.gateways.image_id, "/arm64")] : [],
+    ))) == 1, false)
+    error_message = "Write `gateways.instance_types` of one architecture, and an `image_id` for it: c7g and other types with a g behind their generation are arm64."
+  }
+  validation {
     condition     = var.gateways == null || can(regex("^(ami-[0-9a-f]+|resolve:ssm:[A-Za-z0-9/_.-]+)$", var.gateways.image_id)) && can(regex("^/dev/[a-z0-9]+$", var.gateways.root_device))
     error_message = "Write `gateways.image_id` as \"ami-…\" or as \"resolve:ssm:/path/of/a/parameter\", and its `root_device` as in \"/dev/xvda\"."
   }
@@ -52,12 +62,36 @@ variable "gateways" {
     error_message = "Write `gateways.packages` as keys that end in .deb or .tar.gz and `gateways.config` and `public_key` as keys, of letters, digits and /_.+- alone."
   }
   validation {
+    condition     = alltrue([for key, file in try(var.gateways.package_files, {}) : contains(var.gateways.packages, key) && fileexists(file)])
+    error_message = "Write `gateways.package_files` as files on this machine, each by one of the keys in `gateways.packages`: { \"packages/spillway.deb\" = \"dist/spillway_1.2.0_arm64.deb\" }."
+  }
+  validation {
     condition     = var.gateways == null || try(length(var.gateways.units) > 0 && alltrue([for unit in var.gateways.units : can(regex("^[A-Za-z0-9_.@-]+\\.(service|socket|target)$", unit))]), false)
-    error_message = "Write at least one systemd unit into `gateways.units`, as in [\"spillway-gateway@cloud.service\"]."
+    error_message = "Write at least one systemd unit into `gateways.units`, as in [\"spillway-gateway@cloud-gateway.service\"]."
   }
   validation {
     condition     = var.gateways == null || try(var.gateways.volume_gib >= 8 && var.gateways.boot_secs >= 0 && var.gateways.drain_secs >= 0 && var.gateways.drain_secs <= 3600, false)
     error_message = "Write `gateways.volume_gib` as 8 or more, `boot_secs` as 0 or more and `drain_secs` from 0 to 3600."
+  }
+}
+
+variable "from_site" {
+  description = <<-EOT
+    What the gateways start from as the site has it: `texts.config` is output `gateway_config` of module private and
+    `texts.public_key` its output `public_key`; `packages` are files on this machine by the packages' names, of which those
+    for another architecture are left out, going by the ends of their names (`_amd64.deb`). What is not given, someone
+    puts into the artifacts bucket.
+  EOT
+  type = object({
+    texts    = optional(map(string), {})
+    packages = optional(map(string), {})
+  })
+  default  = {}
+  nullable = false
+
+  validation {
+    condition     = alltrue([for name in keys(var.from_site.texts) : contains(["config", "public_key"], name)])
+    error_message = "Write `from_site.texts` as { config = …, public_key = … }."
   }
 }
 

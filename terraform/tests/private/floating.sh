@@ -16,7 +16,7 @@ balancer() {
     disown
 }
 for name in a b; do
-    nsenter --net="/run/netns/$name" sysctl -q -w $(sed -n 's/ = /=/p' "$work/$name/root/etc/sysctl.d/60-spillway.conf")
+    nsenter --net="/run/netns/$name" sysctl -q -w $(sed -n 's/ = /=/p' "$work/$name/fs/etc/sysctl.d/60-spillway.conf")
     balancer "$name"
     in_host "$name" keepalived --dont-fork --log-console --vrrp >"$work/$name/keepalived.log" 2>&1 &
 done
@@ -27,11 +27,11 @@ curl -sf --max-time 2 http://10.99.0.101:9301/healthz >/dev/null || fail "the ba
 echo "ok the agent finds the balancer that has it"
 pkill_tree() { for child in $(ps -o pid= --ppid "$1"); do pkill_tree "$child"; done; kill -KILL "$1" 2>/dev/null || true; }
 pkill_tree "$(cat "$work/$holder/balancer.pid")"
-rm "$work/$holder/root/run/systemctl/active/spillway-balancer"
+rm "$work/$holder/fs/run/systemctl/active/spillway-balancer"
 until_true "without its balancer the other has it" only "$other" "$holder"
 until_true "whose balancer answers" curl -sf --max-time 1 -o /dev/null http://10.99.0.101:9301/healthz
 balancer "$holder"
-touch "$work/$holder/root/run/systemctl/active/spillway-balancer"
+touch "$work/$holder/fs/run/systemctl/active/spillway-balancer"
 waits() { grep -oE 'Entering [A-Z]+ STATE' "$work/$1/keepalived.log" | tail -n 1 | grep -q BACKUP; }
 until_true "once it is well again it waits" waits "$holder"
 expect "and does not take the VIP back" only "$other" "$holder"

@@ -5,9 +5,10 @@ work=/mnt
 private=$(cd "$(dirname "${BASH_SOURCE[0]}")/../../modules/private" && pwd)
 
 say() { echo "== $* (${SECONDS} s)"; }
+# With what a test ends that could not begin.
 missing() {
     echo "!! THIS TEST CANNOT RUN: it lacks $*" >&2
-    exit 1
+    exit 77
 }
 fail() {
     echo "FAILED: $*" >&2
@@ -76,7 +77,7 @@ find_program() {
         fi
     done
     echo "!! THERE IS NO BUILT spillway: a stand-in checks nothing, and keys and the floating addresses are left out" >&2
-    printf '#!/bin/sh\n! grep -qx "tick_ms = 5" "$2"\n' >"$work/base-root/usr/libexec/spillway"
+    printf '#!/bin/sh\n! grep -q nowhere "$(dirname "$2")/zones/example.test.zone"\n' >"$work/base-root/usr/libexec/spillway"
     chmod 0755 "$work/base-root/usr/libexec/spillway"
 }
 real() { [ -e "$work/real" ]; }
@@ -104,29 +105,28 @@ deb() {
 
 # host NAME ADDRESS: its network, its root and its sshd.
 host() {
-    local name=$1 address=$2 root=$work/$1/root
+    local name=$1 address=$2 root=$work/$1/fs
     ip netns add "$name"
     ip link add name "to-$name" type veth peer name eth0 netns "$name"
     ip link set "to-$name" master site up
     ip -n "$name" address add "$address/24" dev eth0
     ip -n "$name" link set eth0 up
     ip -n "$name" link set lo up
-    mkdir -p "$work/$name"/{upper,work,root}
+    mkdir -p "$work/$name"/{upper,work,fs}
     mount -t overlay "$name" -o "lowerdir=$work/base:/,upperdir=$work/$name/upper,workdir=$work/$name/work" "$root"
     mount --bind /dev "$root/dev"
     mount -t proc proc "$root/proc"
     mount -t devpts -o ptmxmode=0666,mode=0620,gid=5 devpts "$root/dev/pts"
     mount -t tmpfs -o mode=0755 run "$root/run"
     mount -t tmpfs tmp "$root/tmp"
-    mkdir -p "$root/run/sshd" "$root/root/.ssh" "$root/home/deploy/.ssh"
+    mkdir -p "$root/run/sshd" "$root/etc/ssh/logins"
     ssh-keygen -q -t ed25519 -N '' -C '' -f "$root/etc/ssh/ssh_host_ed25519_key"
-    chroot "$root" sh -c 'id deploy >/dev/null 2>&1 || useradd --home-dir /home/deploy --shell /bin/bash deploy
+    chroot "$root" sh -c 'id deploy >/dev/null 2>&1 || useradd --create-home --shell /bin/bash deploy
         usermod -p "*" deploy; echo "deploy ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/deploy'
-    install -m 0600 "$work/login.pub" "$root/root/.ssh/authorized_keys"
-    install -m 0600 "$work/login.pub" "$root/home/deploy/.ssh/authorized_keys"
-    chroot "$root" chown -R deploy: /home/deploy
+    install -m 0644 "$work/login.pub" "$root/etc/ssh/logins/root"
+    install -m 0644 "$work/login.pub" "$root/etc/ssh/logins/deploy"
     printf '%s\n' "ListenAddress $address" "HostKey /etc/ssh/ssh_host_ed25519_key" "PasswordAuthentication no" \
-        "UsePAM no" "PidFile none" "MaxStartups 100" "Subsystem sftp internal-sftp" >"$root/etc/ssh/sshd_config"
+        "AuthorizedKeysFile /etc/ssh/logins/%u" "UsePAM no" "PidFile none" "MaxStartups 100" "Subsystem sftp internal-sftp" >"$root/etc/ssh/sshd_config"
     in_host "$name" /usr/sbin/sshd -D -e 2>"$work/$name/sshd.log" &
     until_true "sshd of $name answers" bash -c "exec 3<>/dev/tcp/$address/22" 2>/dev/null
 }
@@ -134,18 +134,18 @@ host() {
 in_host() {
     local name=$1
     shift
-    nsenter --net="/run/netns/$name" unshare --uts bash -c 'hostname "$1"; shift; exec chroot "$@"' - "$name" "$work/$name/root" "$@"
+    nsenter --net="/run/netns/$name" unshare --uts bash -c 'hostname "$1"; shift; exec chroot "$@"' - "$name" "$work/$name/fs" "$@"
 }
 
 # What was asked of systemctl since the last look, a line each, in the order of the alphabet.
 asked() {
-    local log=$work/$1/root/var/log/systemctl
+    local log=$work/$1/fs/var/log/systemctl
     sort -u "$log" 2>/dev/null | paste -sd, -
     rm -f "$log"
 }
 forget() {
     local name
-    for name in a b c; do rm -f "$work/$name/root/var/log/systemctl"; done
+    for name in a b c; do rm -f "$work/$name/fs/var/log/systemctl"; done
 }
 
 tf() { terraform -chdir="$work/stack" "$@"; }

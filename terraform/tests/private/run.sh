@@ -3,7 +3,7 @@
 # a root of its own laid over this machine's, so that packages are really installed and nothing of it
 # is seen outside. No systemd runs there; a stand-in for systemctl writes down what is asked of it.
 #
-# Takes no arguments, needs root, and ends with 0 when everything held. SPILLWAY names the program that
+# Takes no arguments, needs root, and ends with 0 when everything held, with 77 when it could not begin. SPILLWAY names the program that
 # checks the configuration on the hosts; without it that of the last build is taken.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

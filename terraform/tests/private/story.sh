@@ -20,8 +20,7 @@ deb spillway-gateway 1.1.0
 mkdir "$work/keys"
 head -c 32 /dev/urandom | base64 >"$work/keys/one-code.key"
 if real; then
-    sed "s|^state_dir.*|state_dir = \"$work/keys\"|" "$here/../../../examples/spillway.toml" >"$work/keys.toml"
-    "$work/base/usr/libexec/spillway" keygen --config "$work/keys.toml" >/dev/null
+    "$work/base/usr/libexec/spillway" keygen --to "$work/keys" >/dev/null
 else
     for key in plan.key plan.pub operator.token; do head -c 32 /dev/urandom | base64 >"$work/keys/$key"; done
 fi
@@ -29,7 +28,7 @@ fi
 mkdir "$work/stack"
 cp "$here/main.tf" "$here/../../../examples/example.test.zone" "$work/stack"
 ln -s "$private" "$work/stack/private"
-key_of() { cat "$work/$1/root/etc/ssh/ssh_host_ed25519_key.pub"; }
+key_of() { cat "$work/$1/fs/etc/ssh/ssh_host_ed25519_key.pub"; }
 declare -A settings=()
 # change NAME JSON: what of the variables differs from its default, from now on.
 change() {
@@ -55,29 +54,29 @@ tf init -no-color >"$work/init.log" 2>&1 || { cat "$work/init.log"; fail "terraf
 say "apply to empty hosts"
 must_apply
 version() { in_host "$1" dpkg-query --show --showformat='${Version}' "$2"; }
-on() { cat "$work/$1/root$2"; }
+on() { cat "$work/$1/fs$2"; }
 same "the packages are installed" "1.0.0 1.0.0 1.0.0" "$(version a spillway-dns) $(version b spillway-gateway) $(version c spillway)"
 same "b has only the packages of its roles" "" "$(in_host b dpkg-query --show --showformat='${Version}' spillway-dns 2>/dev/null || true)"
 same "a's units were started" \
     "daemon-reload,enable keepalived,enable spillway-agent,enable spillway-balancer,enable spillway-dns,enable spillway-gateway,enable spillway-one-code,reload-or-restart keepalived,restart greeter,restart spillway-agent,restart spillway-balancer,restart spillway-dns,restart spillway-gateway,restart spillway-one-code,restart systemd-sysctl" "$(asked a)"
 same "b's units were started" \
     "daemon-reload,enable keepalived,enable spillway-balancer,enable spillway-gateway,enable spillway-one-code,reload-or-restart keepalived,restart greeter,restart spillway-balancer,restart spillway-gateway,restart spillway-one-code,restart systemd-sysctl" "$(asked b)"
-expect "all hosts of a site have the same configuration" cmp "$work"/{a,b}/root/etc/spillway/spillway.toml
-expect "what was rendered to a folder is what the hosts have" cmp "$work/rendered/a/etc/spillway/spillway.toml" "$work/a/root/etc/spillway/spillway.toml"
-expect "the parts know their names" grep -qx "Environment=SPILLWAY_NAME=b-gateway" "$work/b/root/etc/systemd/system/spillway-gateway.service.d/50-site.conf"
+expect "all hosts of a site have the same configuration" cmp "$work"/{a,b}/fs/etc/spillway/spillway.toml
+expect "what was rendered to a folder is what the hosts have" cmp "$work/rendered/a/etc/spillway/spillway.toml" "$work/a/fs/etc/spillway/spillway.toml"
+expect "the parts know their names" grep -qx "Environment=SPILLWAY_NAME=b-gateway" "$work/b/fs/etc/systemd/system/spillway-gateway.service.d/50-site.conf"
 attributes() { in_host "$1" stat --format='%a %U' "$2"; }
 same "the signing key is its owner's" "600 spillway" "$(attributes a /var/lib/spillway/plan.key)"
-expect "and is the one in the folder" cmp "$work/keys/plan.key" "$work/a/root/var/lib/spillway/plan.key"
+expect "and is the one in the folder" cmp "$work/keys/plan.key" "$work/a/fs/var/lib/spillway/plan.key"
 same "the state folder is the parts' own" "750 spillway 750 spillway" "$(attributes a /var/lib/spillway) $(attributes b /var/lib/spillway)"
-expect "b has no signing key" test ! -e "$work/b/root/var/lib/spillway/plan.key"
-expect "b has the public one" cmp "$work/keys/plan.pub" "$work/b/root/var/lib/spillway/plan.pub"
+expect "b has no signing key" test ! -e "$work/b/fs/var/lib/spillway/plan.key"
+expect "b has the public one" cmp "$work/keys/plan.pub" "$work/b/fs/var/lib/spillway/plan.pub"
 same "services know users by one key" "600 spillway" "$(attributes b /var/lib/spillway/one-code.key)"
 same "a secret file is its owner's" "*:*:*:*:pass-of-the-database" "$(on b /var/lib/spillway/.pgpass)"
 for secret in "$(cat "$work/keys/plan.key")" "$(cat "$work/keys/operator.token")" "$(cat "$work/keys/one-code.key")"; do
     expect "no key is in the state" bash -c '! grep -qF "$1" "$2"' - "$secret" "$work/stack/terraform.tfstate"
 done
 expect "no password is in the state" bash -c '! grep -q pass-of-the-database "$1"' - "$work/stack/terraform.tfstate"
-expect "no secret is left where files arrive" bash -c '! ls -A "$1"/*/root/{root,home/deploy}/.spillway-setup 2>/dev/null | grep -E "secrets|deb$"' - "$work"
+expect "no secret is left where files arrive" bash -c '! ls -A "$1"/*/fs/{root,home/deploy}/.spillway-setup 2>/dev/null | grep -E "secrets|deb$"' - "$work"
 if real; then
     same "c made its own signing key" "600 spillway" "$(attributes c /var/lib/spillway/plan.key)"
     expect "the program finds the configuration good" in_host c spillway check /etc/spillway/spillway.toml
@@ -101,7 +100,7 @@ same "gateway and service at b" "daemon-reload,restart spillway-gateway,restart 
 change motd '"good day"'
 must_apply
 same "a file concerns its units" "daemon-reload,restart greeter" "$(asked b)"
-expect "the file before is kept" grep -qx hello "$work/b/root/var/lib/spillway-setup/old/etc/motd"
+expect "the file before is kept" grep -qx hello "$work/b/fs/var/lib/spillway-setup/old/etc/motd"
 
 say "an upgrade"
 forget
@@ -113,10 +112,10 @@ same "and at b" "daemon-reload,restart spillway-gateway" "$(asked b)"
 no_change "after an upgrade"
 
 say "an upgrade from an archive"
-archive=$work/c/root/srv/archive
+archive=$work/c/fs/srv/archive
 mkdir -p "$archive"
-rm -rf "$work"/c/root/etc/apt/sources.list*
-echo "deb [trusted=yes] file:/srv/archive ./" >"$work/c/root/etc/apt/sources.list"
+rm -rf "$work"/c/fs/etc/apt/sources.list*
+echo "deb [trusted=yes] file:/srv/archive ./" >"$work/c/fs/etc/apt/sources.list"
 for name in spillway spillway-agent spillway-dns spillway-balancer spillway-gateway spillway-one-code; do
     deb "$name" 1.2.0
     file=${name}_1.2.0.deb
@@ -134,20 +133,22 @@ same "the other site is as it was" "" "$(asked a)$(asked b)"
 no_change "after an upgrade from an archive"
 
 say "what goes wrong"
-change tick_ms 5
+change tick_ms 500
+cp "$work/stack/example.test.zone" "$work/good.zone"
+echo "broken IN A nowhere" >>"$work/stack/example.test.zone"
 forget
 must_not_apply "a configuration that the program refuses"
 expect "and says why" grep -q "spillway check refuses the configuration" "$work/apply.log"
 same "a was asked for nothing" "" "$(asked a)"
-expect "a keeps its configuration" grep -qx "tick_ms = 1000" "$work/a/root/etc/spillway/spillway.toml"
+expect "a keeps its configuration" grep -qx "tick_ms = 1000" "$work/a/fs/etc/spillway/spillway.toml"
 same "b, of the next wave, was not touched" "" "$(asked b)"
-mkdir "$work/a/root/run/broken"
-touch "$work/a/root/run/broken/spillway-dns"
-change tick_ms 500
+mkdir "$work/a/fs/run/broken"
+touch "$work/a/fs/run/broken/spillway-dns"
+cp "$work/good.zone" "$work/stack/example.test.zone"
 echo "; changed" >>"$work/stack/example.test.zone"
 must_not_apply "a unit that does not start"
 expect "and is named" grep -q "spillway-dns does not start" "$work/apply.log"
-rm "$work/a/root/run/broken/spillway-dns"
+rm "$work/a/fs/run/broken/spillway-dns"
 forget
 must_apply
 same "the next apply starts it" "daemon-reload,restart spillway-dns" "$(asked a)"
@@ -158,7 +159,7 @@ forget
 change b_serves false
 must_apply
 same "b's service is stopped, its gateway knows" "daemon-reload,disable spillway-one-code,restart spillway-gateway" "$(asked b)"
-expect "its drop-in is gone" test ! -e "$work/b/root/etc/systemd/system/spillway-one-code.service.d/50-site.conf"
+expect "its drop-in is gone" test ! -e "$work/b/fs/etc/systemd/system/spillway-one-code.service.d/50-site.conf"
 no_change "after a role less"
 
 say "a host that is not the one"

@@ -1,7 +1,7 @@
 //! The state machine: who asks what, what falls due when, what follows from it.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_pcg::Pcg64Mcg;
@@ -22,6 +22,8 @@ use crate::sqs::Sqs;
 
 /// Calls that are remembered; the oldest is forgotten first.
 const CALLS_MAX: usize = 100_000;
+/// Answers to one description that are remembered while some are made old.
+const TOLD_MAX: usize = 1_000;
 
 /// An API of AWS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -177,6 +179,8 @@ pub struct Aws {
     pub(crate) now: u64,
     /// How old the description is that is being made.
     pub(crate) stale: u64,
+    /// Whether a rule makes it so old.
+    told_again: bool,
     /// Where the stand-in is reached, without a slash at the end.
     pub(crate) endpoint: String,
     pub(crate) ec2: Ec2,
@@ -192,6 +196,8 @@ pub struct Aws {
     timers: BinaryHeap<Reverse<(u64, u64, Timer)>>,
     effects: VecDeque<Effect>,
     faults: Vec<Fault>,
+    /// What descriptions gave since a rule makes some of them old, by request, with the time.
+    told: BTreeMap<String, VecDeque<(u64, Answer)>>,
     calls: VecDeque<Call>,
 }
 
@@ -205,6 +211,7 @@ impl Aws {
             config,
             now,
             stale: 0,
+            told_again: false,
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             ec2: Ec2::default(),
             scaling: AutoScaling::default(),
@@ -218,6 +225,7 @@ impl Aws {
             timers: BinaryHeap::new(),
             effects: VecDeque::new(),
             faults: Vec::new(),
+            told: BTreeMap::new(),
             calls: VecDeque::new(),
         }
     }
@@ -263,8 +271,21 @@ impl Aws {
 
     /// Answers a request, at the time of the last [`Aws::advance`].
     pub fn call(&mut self, request: &Request) -> Outcome {
-        let (answer, delivery) = self.exposed(request, |aws| aws.act(request));
+        let (answer, delivery) = self.exposed(request, |aws| {
+            let answer = aws.act(request);
+            aws.as_told(request, answer)
+        });
         Outcome { answer, delivery }
+    }
+
+    /// Answers a request past faults and stale descriptions, without writing the call down: for a test
+    /// that looks at what there is.
+    ///
+    /// # Errors
+    /// When the request is refused.
+    pub fn look(&mut self, service: Service, action: &str, input: Value) -> Answer {
+        self.stale = 0;
+        self.act(&Request { service, action: action.to_owned(), input })
     }
 
     /// Does what a request asks for, unless a rule says otherwise, and writes the call down.
@@ -277,8 +298,12 @@ impl Aws {
         let refusal = kind
             .as_ref()
             .and_then(|kind| kind.refusal(request.service, &request.action, &self.config.identity));
+        self.told_again = false;
         self.stale = match kind {
-            Some(FaultKind::Stale { millis }) => millis,
+            Some(FaultKind::Stale { millis }) => {
+                self.told_again = true;
+                millis
+            }
             _ => self.draw(self.config.stale_ms),
         };
         let result = match (refusal, &kind) {
@@ -295,6 +320,28 @@ impl Aws {
         };
         self.record(request, result.as_ref().err(), delivery == Delivery::Whole);
         (result, delivery)
+    }
+
+    /// What a description gives when a rule makes it old: EC2 remembers what was, of other services it
+    /// is what was given so long ago or, when nothing was asked then, first.
+    fn as_told(&mut self, request: &Request, answer: Answer) -> Answer {
+        let describes = ["Describe", "Get"].iter().any(|verb| request.action.starts_with(verb));
+        let ages = self.faults.iter().any(|fault| matches!(fault.kind, FaultKind::Stale { .. }));
+        if !describes || request.service == Service::Ec2 || !(ages || self.told_again) {
+            return answer;
+        }
+        let key = format!("{:?} {} {}", request.service, request.action, request.input);
+        let told = self.told.entry(key).or_default();
+        if told.len() == TOLD_MAX {
+            told.pop_front();
+        }
+        told.push_back((self.now, answer.clone()));
+        if !self.told_again {
+            return answer;
+        }
+        let then = self.now.saturating_sub(self.stale);
+        let old = told.iter().rev().find(|(at, _)| *at <= then).or(told.front());
+        old.map_or(answer, |(_, told)| told.clone())
     }
 
     fn meet_fault(&mut self, service: Service, action: &str) -> Option<FaultKind> {
@@ -354,6 +401,7 @@ impl Aws {
     /// Lets all go well again.
     pub fn clear_faults(&mut self) {
         self.faults.clear();
+        self.told.clear();
     }
 
     /// Sets the quota of vCPUs of running instances.

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod math;
+mod reader;
 mod rule;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -24,6 +25,8 @@ const DEPTH_MAX: u32 = 8;
 pub(crate) struct CloudWatch {
     metrics: BTreeMap<Metric, VecDeque<Point>>,
     alarms: BTreeMap<String, alarms::Alarm>,
+    /// Quotas of what metrics in `AWS/Usage` measure.
+    quotas: BTreeMap<Metric, f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +70,14 @@ enum Stat {
     Maximum,
     SampleCount,
     Percentile(f64),
+}
+
+impl Metric {
+    fn new(namespace: &str, name: &str, dimensions: &[(&str, &str)]) -> Self {
+        let pair = |(k, v): &(&str, &str)| ((*k).to_owned(), (*v).to_owned());
+        let dimensions = dimensions.iter().map(pair).collect();
+        Self { namespace: namespace.to_owned(), name: name.to_owned(), dimensions }
+    }
 }
 
 impl Stat {
@@ -171,7 +182,11 @@ impl CloudWatch {
             }
             What::Expression(_) if depth == 0 => None,
             What::Expression(expression) => {
-                expression.value(&|id| self.value(queries, id, from, until, depth - 1))
+                let quota = |id: &str| match &queries.iter().find(|query| query.id == id)?.what {
+                    What::Stat(metric, _) => self.quotas.get(metric).copied(),
+                    What::Expression(_) => None,
+                };
+                expression.value(&|id| self.value(queries, id, from, until, depth - 1), &quota)
             }
         }
     }
@@ -203,16 +218,22 @@ impl Aws {
         dimensions: &[(&str, &str)],
         value: f64,
     ) {
-        let metric = Metric {
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-            dimensions: dimensions
-                .iter()
-                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                .collect(),
-        };
+        let metric = Metric::new(namespace, name, dimensions);
         let point = Point { at: self.now, count: 1.0, sum: value, min: value, max: value };
         self.put_point(metric, point);
+    }
+
+    /// Puts how many vCPUs of standard instances are in use, now, and says their quota.
+    pub fn put_vcpus(&mut self, used: f64) {
+        let dimensions = [
+            ("Service", "EC2"),
+            ("Type", "Resource"),
+            ("Resource", "vCPU"),
+            ("Class", "Standard/OnDemand"),
+        ];
+        let metric = Metric::new("AWS/Usage", "ResourceCount", &dimensions);
+        self.watch.quotas.insert(metric, f64::from(self.config.vcpus));
+        self.put_metric("AWS/Usage", "ResourceCount", &dimensions, used);
     }
 
     fn put_point(&mut self, metric: Metric, point: Point) {

@@ -246,6 +246,11 @@ impl Aws {
             "CreateLaunchTemplateVersion" => self.create_template_version(input),
             "DescribeLaunchTemplates" => self.describe_templates(input),
             "DescribeLaunchTemplateVersions" => self.describe_template_versions(input),
+            "DescribeInstanceTypes" => {
+                let value = |kind: &String| json!({ "instanceType": kind, "vCpuInfo": { "defaultVCpus": vcpus(kind) } });
+                let types = input.texts("InstanceType");
+                Ok(json!({ "instanceTypeSet": types.iter().map(value).collect::<Vec<_>>() }))
+            }
             _ => Err(unknown(action)),
         }
     }
@@ -405,6 +410,12 @@ impl Aws {
     /// The instances that are, or will be, of use: what there is, not what a description shows.
     pub fn live_instances(&self) -> impl Iterator<Item = &Machine> {
         self.ec2.instances.values().filter(|i| i.state.lives()).map(|i| &i.machine)
+    }
+
+    /// How many instances were ever launched.
+    #[must_use]
+    pub fn launched(&self) -> usize {
+        self.ec2.launched as usize
     }
 
     /// Instances of one launch, as they are now.

@@ -15,6 +15,8 @@ pub(crate) use targets::TargetGroup;
 
 /// Most target groups of one forward action.
 const FORWARD_MAX: usize = 5;
+/// Most targets of one application load balancer.
+const TARGETS_MAX: u32 = 1_000;
 /// Least units of a reservation for an application load balancer.
 const UNITS_MIN: u32 = 100;
 /// Decreases of a reservation that a day has.
@@ -155,6 +157,12 @@ impl Aws {
             "AddTags" => self.elb_tag(input, true),
             "RemoveTags" => self.elb_tag(input, false),
             "DescribeTags" => self.elb_tags(input),
+            "DescribeAccountLimits" => {
+                let targets = json!({
+                    "Name": "targets-per-application-load-balancer", "Max": TARGETS_MAX.to_string(),
+                });
+                Ok(json!({ "Limits": [targets] }))
+            }
             _ => Err(unknown(action)),
         }
     }

@@ -54,7 +54,8 @@ pub enum FaultKind {
         /// How long, in milliseconds of the stand-in's real time.
         millis: u64,
     },
-    /// A description that is so many milliseconds old.
+    /// A description that is so many milliseconds old. Of other services than EC2 it is an answer that
+    /// was given then, and at the earliest since the rule was added.
     Stale {
         /// How old.
         millis: u64,

@@ -2,7 +2,8 @@
 //!
 //! An update is in progress for a moment, and refuses another until then. A version is code and
 //! configuration of one moment; publishing twice without a change gives the same version. An alias
-//! has a revision id, which an update may name so as not to overwrite another's.
+//! has a revision id, which an update may name so as not to overwrite another's; it may give a part of
+//! its invocations to a second version, but not beside provisioned concurrency.
 
 mod concurrency;
 
@@ -18,6 +19,9 @@ use crate::input::Input;
 use crate::time;
 
 use concurrency::Provisioned;
+
+/// Largest package that a request may bring.
+const PACKAGE_BYTES_MAX: usize = 50 * 1024 * 1024;
 
 /// State of Lambda.
 #[derive(Debug, Default)]
@@ -472,7 +476,7 @@ impl Aws {
         if function.version(&version).is_none() {
             return Err(not_found(&format!("Function not found: {}:{version}", function.arn)));
         }
-        let moved = version != alias.version;
+        let moved = Some(alias.version.clone()).filter(|old| *old != version);
         let weights = if input.get("RoutingConfig").is_there() {
             function.weights(input, &version)?
         } else {
@@ -480,14 +484,17 @@ impl Aws {
             let held = json!({ "RoutingConfig": { "AdditionalVersionWeights": alias.weights } });
             function.weights(Input(&held), &version)?
         };
+        if !weights.is_empty() && function.provisioned.contains_key(&name) {
+            return Err(invalid("Invalid alias configuration for Provisioned Concurrency"));
+        }
         if let Some(alias) = function.aliases.get_mut(&name) {
             (alias.version, alias.weights, alias.revision) = (version, weights, revision);
             if let Some(description) = input.get("Description").as_text() {
                 alias.description = description;
             }
         }
-        if moved {
-            self.provision_again(&function_name, &name);
+        if let Some(old) = moved {
+            self.provision_again(&function_name, &name, old);
         }
         self.get_alias(input)
     }
@@ -618,5 +625,10 @@ fn package(input: Input<'_>) -> Result<(String, usize), Refusal> {
         (None, Some(bucket), Some(key)) => format!("{bucket}/{key}").into_bytes(),
         _ => return Err(invalid("Please provide a source for function code.")),
     };
+    if bytes.len() > PACKAGE_BYTES_MAX {
+        let message =
+            "Request must be smaller than 70167211 bytes for the UpdateFunctionCode operation";
+        return Err(Refusal::new(413, "RequestEntityTooLargeException", message));
+    }
     Ok((BASE64_STANDARD.encode(Sha256::digest(&bytes)), bytes.len()))
 }

@@ -45,7 +45,7 @@ pub use ec2::Machine;
 pub use elb::Probe;
 pub use fault::{Fault, FaultKind};
 pub use functions::Invocation;
-pub use server::{Hooks, Invoked, Server, ServerError};
+pub use server::{Hooks, Invoked, Server, ServerError, TrustError};
 pub use sns::{Notice, Protocol};
 pub use stack::{Shape, Stack};
 

@@ -12,6 +12,8 @@ use crate::time;
 /// Most replicas of a shard, and readers of a cluster.
 const CACHE_REPLICAS_MAX: u32 = 5;
 const READERS_MAX: usize = 15;
+/// Most instances of databases that the account may have.
+const DATABASES_MAX: u32 = 40;
 
 /// State of ElastiCache and RDS.
 #[derive(Debug, Default)]
@@ -19,6 +21,18 @@ pub(crate) struct Replicas {
     caches: BTreeMap<String, Cache>,
     clusters: BTreeMap<String, Value>,
     databases: BTreeMap<String, Database>,
+    /// The writer of each cluster that failed over; of others it is the instance made first.
+    writers: BTreeMap<String, String>,
+}
+
+impl Replicas {
+    fn writer(&self, cluster: &str) -> Option<&String> {
+        let within = |d: &Database| Input(&d.settings).text("DBClusterIdentifier");
+        let members = self.databases.iter();
+        let members = members.filter(|(_, d)| within(d).as_deref() == Some(cluster));
+        let first = members.min_by_key(|(_, d)| d.created).map(|(id, _)| id);
+        self.writers.get(cluster).filter(|id| self.databases.contains_key(*id)).or(first)
+    }
 }
 
 #[derive(Debug)]
@@ -60,9 +74,17 @@ impl Aws {
             (Service::ElastiCache, "IncreaseReplicaCount") => self.resize_cache(input, true),
             (Service::ElastiCache, "DecreaseReplicaCount") => self.resize_cache(input, false),
             (Service::Rds, "CreateDBCluster") => self.create_cluster(input),
+            (Service::Rds, "DescribeDBClusters") => self.describe_clusters(input),
             (Service::Rds, "CreateDBInstance") => self.create_database(input),
             (Service::Rds, "DescribeDBInstances") => self.describe_databases(input),
             (Service::Rds, "DeleteDBInstance") => self.delete_database(input),
+            (Service::Rds, "DescribeAccountAttributes") => {
+                let used = self.replicas.databases.len();
+                let quota = json!({
+                    "AccountQuotaName": "DBInstances", "Used": used, "Max": DATABASES_MAX,
+                });
+                Ok(json!({ "AccountQuotas": list("AccountQuota", &[quota]) }))
+            }
             _ => Err(unknown(action)),
         }
     }
@@ -155,6 +177,40 @@ impl Aws {
         });
         self.replicas.clusters.insert(id, value.clone());
         Ok(json!({ "DBCluster": value }))
+    }
+
+    fn describe_clusters(&self, input: Input<'_>) -> Answer {
+        let wanted = input.text("DBClusterIdentifier");
+        if let Some(id) = wanted.as_ref().filter(|id| !self.replicas.clusters.contains_key(*id)) {
+            let message = format!("DBCluster {id} not found.");
+            return Err(Refusal::new(404, "DBClusterNotFoundFault", message));
+        }
+        let meant = |id: &String| wanted.as_ref().is_none_or(|wanted| wanted == id);
+        let all = self.replicas.clusters.iter().filter(|(id, _)| meant(id));
+        let all: Vec<Value> = all
+            .map(|(id, cluster)| {
+                let of = |d: &Database| Input(&d.settings).text("DBClusterIdentifier");
+                let members = self.replicas.databases.iter();
+                let members = members.filter(|(_, database)| of(database).as_ref() == Some(id));
+                let writer = self.replicas.writer(id);
+                let members: Vec<Value> = members
+                    .map(|(member, _)| {
+                        json!({
+                            "DBInstanceIdentifier": member, "IsClusterWriter": Some(member) == writer,
+                        })
+                    })
+                    .collect();
+                let mut value = cluster.clone();
+                value["DBClusterMembers"] = list("DBClusterMember", &members);
+                value
+            })
+            .collect();
+        Ok(json!({ "DBClusters": list("DBCluster", &all) }))
+    }
+
+    /// The cluster's writer fails, and this instance of it takes its place.
+    pub fn fail_over(&mut self, cluster: &str, to: &str) {
+        self.replicas.writers.insert(cluster.to_owned(), to.to_owned());
     }
 
     fn create_database(&mut self, input: Input<'_>) -> Answer {

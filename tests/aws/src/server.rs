@@ -1,10 +1,12 @@
 //! The stand-in as a server: a socket, a clock, and hands for what must be done.
 
 mod deliver;
+mod https;
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
@@ -24,6 +26,7 @@ use serde_json::json;
 use spillway_part::clock as real;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore};
+use tokio_rustls::TlsConnector;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::aws::{Aws, Delivery, Request};
@@ -34,6 +37,8 @@ use crate::ec2::Machine;
 use crate::functions::Invocation;
 use crate::sign::{CERTIFICATE_PATH, Signer};
 use crate::wire::{self, Protocol};
+
+pub use https::TrustError;
 
 /// A package of 50 MB, in base 64 and JSON.
 const BODY_BYTES_MAX: usize = 80 * 1024 * 1024;
@@ -107,6 +112,8 @@ pub(crate) struct Shared {
     hooks: Arc<dyn Hooks>,
     machines: mpsc::SyncSender<(bool, Machine)>,
     pub(crate) client: Client<HttpConnector, Full<Bytes>>,
+    /// What SNS delivers over HTTPS by.
+    tls: Mutex<Option<TlsConnector>>,
     tasks: Arc<Semaphore>,
 }
 
@@ -162,6 +169,7 @@ impl Server {
             hooks,
             machines,
             client,
+            tls: Mutex::default(),
             tasks: Arc::new(Semaphore::new(TASKS_MAX)),
         });
         let stop = CancellationToken::new();
@@ -182,6 +190,16 @@ impl Server {
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.shared.endpoint
+    }
+
+    /// Lets SNS deliver over HTTPS to the server of this certificate, a file in PEM.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn trust(&self, certificate: &Path) -> Result<(), TrustError> {
+        let connector = https::connector(certificate)?;
+        *self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner) = Some(connector);
+        Ok(())
     }
 
     /// Does something with the state machine, at the present.

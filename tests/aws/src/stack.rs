@@ -205,7 +205,7 @@ impl Stack {
             Service::Sns,
             "CreateTopic",
             json!({
-                "Name": format!("{name}-alarm-requests"), "Attributes": { "SignatureVersion": "2" },
+                "Name": format!("{name}-requests"), "Attributes": { "SignatureVersion": "2" },
             }),
         )?;
         let topic = text(&topic, "/TopicArn");
@@ -216,7 +216,7 @@ impl Stack {
                 "TopicArn": topic, "Protocol": "sqs", "Endpoint": queue,
             }),
         )?;
-        let alarm = format!("{name}-uplink-full");
+        let alarm = format!("{name}/uplink-full-{name}");
         call(
             Service::CloudWatch,
             "PutMetricAlarm",

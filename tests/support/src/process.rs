@@ -1,5 +1,6 @@
 //! A child process that ends with its owner, whatever happens to the owner.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
@@ -18,19 +19,22 @@ impl Process {
     /// When it cannot be started.
     #[must_use]
     pub fn start(command: &Command) -> Self {
-        let mut guarded = Command::new("setpriv");
-        guarded.args(["--pdeathsig", "TERM", "--"]).arg(command.get_program());
-        guarded.args(command.get_args());
-        for (name, value) in command.get_envs() {
-            match value {
-                Some(value) => guarded.env(name, value),
-                None => guarded.env_remove(name),
-            };
-        }
-        if let Some(folder) = command.get_current_dir() {
-            guarded.current_dir(folder);
-        }
+        let mut guarded = guarded(command);
         guarded.stdout(Stdio::null());
+        Self::adopt(guarded)
+    }
+
+    /// The same, with all that it says at the end of a file.
+    ///
+    /// # Panics
+    /// When it cannot be started, or the file cannot be written.
+    #[must_use]
+    pub fn logged(command: &Command, log: &Path) -> Self {
+        let file = File::options().create(true).append(true).open(log);
+        let both = file.and_then(|file| Ok((file.try_clone()?, file)));
+        let Ok((out, err)) = both else { panic!("cannot write {}", log.display()) };
+        let mut guarded = guarded(command);
+        guarded.stdout(out).stderr(err);
         Self::adopt(guarded)
     }
 
@@ -114,11 +118,42 @@ pub fn wait_until(what: &str, at_most: Duration, mut ready: impl FnMut() -> bool
     }
 }
 
+/// Waits until `holds`, leaving the runtime to others meanwhile.
+///
+/// # Panics
+/// When it does not hold within `at_most`; `what` says what was waited for.
+pub async fn until(what: &str, at_most: Duration, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(at_most, waiting).await;
+    assert!(waited.is_ok(), "waited {at_most:?} in vain: {what}");
+}
+
 /// Whether a program stands in a folder of `PATH`.
 pub(crate) fn on_path(program: &str) -> bool {
     std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path).any(|dir| Path::new(&dir).join(program).exists())
     })
+}
+
+/// `command` as it is started by one that has the kernel end it when its parent dies.
+pub(crate) fn guarded(command: &Command) -> Command {
+    let mut guarded = Command::new("setpriv");
+    guarded.args(["--pdeathsig", "TERM", "--"]).arg(command.get_program());
+    guarded.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => guarded.env(name, value),
+            None => guarded.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        guarded.current_dir(folder);
+    }
+    guarded
 }
 
 /// Spawns on a thread that lives as long as the process: a parent-death signal is sent when the

@@ -43,6 +43,7 @@ impl RuntimeApi {
         let app = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(answered))
+            .route("/2018-06-01/runtime/init/error", post(not_started))
             .with_state(shared);
         let Ok(listener) = TcpListener::bind("127.0.0.1:0").await else { panic!("no free port") };
         let Ok(address) = listener.local_addr() else { panic!("a listener has an address") };
@@ -96,11 +97,19 @@ async fn next(State(shared): State<Arc<Shared>>) -> Result<impl IntoResponse, St
     Ok((headers, event.to_string()))
 }
 
+async fn not_started(State(shared): State<Arc<Shared>>, body: String) -> StatusCode {
+    tell(&shared, "init error".to_owned(), body).await
+}
+
 async fn answered(
     State(shared): State<Arc<Shared>>,
     Path((_, outcome)): Path<(String, String)>,
     body: String,
 ) -> StatusCode {
+    tell(&shared, outcome, body).await
+}
+
+async fn tell(shared: &Shared, outcome: String, body: String) -> StatusCode {
     let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
     match shared.answers.send((outcome, body)).await {
         Ok(()) => StatusCode::ACCEPTED,

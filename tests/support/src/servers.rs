@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::Block;
+use crate::certificate::Certificate;
 use crate::process::{Process, on_path, wait_until};
 
 const READY: Duration = Duration::from_secs(30);
@@ -17,7 +18,9 @@ const READY: Duration = Duration::from_secs(30);
 pub struct Redis {
     // Fields drop in order: the process before its folder and address.
     process: Process,
+    command: Command,
     address: SocketAddr,
+    certificate: Option<Certificate>,
     _folder: TempDir,
     _block: Block,
 }
@@ -28,7 +31,19 @@ impl Redis {
     /// # Panics
     /// When `redis-server` is not installed (Debian: `redis-server`) or does not start.
     pub async fn start() -> Self {
-        blocking(|| {
+        Self::start_as(false).await
+    }
+
+    /// The same, speaking TLS alone.
+    ///
+    /// # Panics
+    /// As [`Redis::start`], and without `openssl`.
+    pub async fn start_tls() -> Self {
+        Self::start_as(true).await
+    }
+
+    async fn start_as(tls: bool) -> Self {
+        blocking(move || {
             assert!(
                 on_path("redis-server"),
                 "redis-server is not installed: `./just setup` installs it, or `apt-get install redis-server`"
@@ -38,34 +53,69 @@ impl Redis {
             let address = SocketAddr::from((block.address(1), 6379));
             let mut command = Command::new("redis-server");
             command
-                .args(["--port", "6379", "--bind", &address.ip().to_string()])
+                .args(["--bind", &address.ip().to_string()])
                 .args(["--save", "", "--appendonly", "no", "--daemonize", "no"])
                 .arg("--dir")
                 .arg(folder.path());
-            let process = Process::start(&command);
-            wait_until("redis-server takes connections", READY, || TcpStream::connect(address).is_ok());
-            Self { process, address, _folder: folder, _block: block }
+            let certificate = tls.then(|| Certificate::make(folder.path(), address.ip()));
+            match &certificate {
+                None => command.args(["--port", "6379"]),
+                Some(tls) => command
+                    .args(["--port", "0", "--tls-port", "6379", "--tls-auth-clients", "no"])
+                    .arg("--tls-cert-file")
+                    .arg(tls.certificate())
+                    .arg("--tls-key-file")
+                    .arg(tls.key())
+                    .arg("--tls-ca-cert-file")
+                    .arg(tls.certificate()),
+            };
+            let process = started(&command, address);
+            Self { process, command, address, certificate, _folder: folder, _block: block }
         })
         .await
     }
 
-    /// `redis://ADDRESS:PORT`.
+    /// `redis://ADDRESS:PORT`, or `rediss://ADDRESS:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("redis://{}", self.address)
+        let scheme = if self.certificate.is_some() { "rediss" } else { "redis" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// What its clients must trust, where it speaks TLS.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Path> {
+        self.certificate.as_ref().map(Certificate::certificate)
     }
 
     /// Ends it, as an outage would.
     pub fn stop(&mut self) {
         self.process.stop();
     }
+
+    /// Starts it again at the same address, with nothing in it.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_again(&mut self) {
+        self.process = started(&self.command, self.address);
+    }
 }
 
-/// A PostgreSQL cluster with one empty database.
+fn started(command: &Command, address: SocketAddr) -> Process {
+    let process = Process::start(command);
+    wait_until("redis-server takes connections", READY, || TcpStream::connect(address).is_ok());
+    process
+}
+
+/// A PostgreSQL cluster with one empty database, or a streaming replica of one.
 #[derive(Debug)]
 pub struct Postgres {
     process: Process,
+    /// What the server is started with.
+    arguments: Vec<String>,
     address: SocketAddr,
+    certificate: Option<Certificate>,
     _folder: TempDir,
     _block: Block,
 }
@@ -76,56 +126,77 @@ impl Postgres {
     /// # Panics
     /// When PostgreSQL is not installed (Debian: `postgresql`) or does not start.
     pub async fn start() -> Self {
-        blocking(|| {
-            let bin = postgres_bin();
-            let block = Block::claim();
-            let folder = folder();
-            let data = folder.path().join("data");
-            let root = rustix::process::geteuid().is_root();
-            if root {
-                // The server refuses to run as root; its folder must belong to who it runs as.
-                chown_to_postgres(folder.path());
-            }
-            let as_server = |program: &Path, death: &str| {
-                let mut command = Command::new("setpriv");
-                if root {
-                    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
-                }
-                command.arg(format!("--pdeathsig={death}")).arg("--").arg(program);
-                command.current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
-                command
-            };
-            let made = as_server(&bin.join("initdb"), "KILL")
-                .args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8", "-D"])
-                .arg(&data)
-                .status();
-            assert!(
-                made.is_ok_and(|status| status.success()),
-                "initdb failed in {}",
-                data.display()
-            );
+        Self::start_as(false).await
+    }
+
+    /// The same, taking TLS connections alone, by the password `password`.
+    ///
+    /// # Panics
+    /// As [`Postgres::start`], and without `openssl`.
+    pub async fn start_tls() -> Self {
+        Self::start_as(true).await
+    }
+
+    async fn start_as(tls: bool) -> Self {
+        blocking(move || {
+            let (block, folder) = (Block::claim(), server_folder());
+            let word = folder.path().join("password");
+            assert!(std::fs::write(&word, "password\n").is_ok(), "cannot write {}", word.display());
+            let mut initdb = as_server("initdb", "KILL");
+            initdb.args(["--no-sync", "--auth=trust", "--username=postgres", "--encoding=UTF8"]);
+            initdb.arg("--pwfile").arg(&word);
+            made(initdb.arg("-D").arg(folder.path().join("data")));
             let address = SocketAddr::from((block.address(1), 5432));
-            let mut command = as_server(&bin.join("postgres"), "INT");
-            command.arg("-D").arg(&data).args(["-p", "5432", "-h", &address.ip().to_string()]);
-            for setting in [
-                "fsync=off",
-                "synchronous_commit=off",
-                "shared_buffers=16MB",
-                "unix_socket_directories=",
-            ] {
-                command.args(["-c", setting]);
+            let certificate = tls.then(|| Certificate::make(folder.path(), address.ip()));
+            let mut arguments = arguments(&folder, address);
+            if let Some(tls) = &certificate {
+                if rustix::process::geteuid().is_root() {
+                    chown_to_postgres(tls.key());
+                }
+                let hba = folder.path().join("hba.conf");
+                let rule = "hostssl all all all scram-sha-256\n";
+                assert!(std::fs::write(&hba, rule).is_ok(), "cannot write {}", hba.display());
+                for (name, file) in [
+                    ("ssl_cert_file", tls.certificate()),
+                    ("ssl_key_file", tls.key()),
+                    ("hba_file", &hba),
+                ] {
+                    arguments.extend(["-c".to_owned(), format!("{name}={}", file.display())]);
+                }
+                arguments.extend(["-c", "ssl=on"].map(str::to_owned));
             }
-            let process = Process::adopt(command);
-            let ready = || {
-                Command::new(bin.join("pg_isready"))
-                    .args(["-q", "-h", &address.ip().to_string(), "-p", "5432"])
-                    .status()
-                    .is_ok_and(|status| status.success())
-            };
-            wait_until("PostgreSQL takes connections", READY, ready);
-            Self { process, address, _folder: folder, _block: block }
+            let process = serving(&arguments, address);
+            Self { process, arguments, address, certificate, _folder: folder, _block: block }
         })
         .await
+    }
+
+    /// Starts a streaming replica of it and waits until that answers.
+    ///
+    /// # Panics
+    /// When it does not start, or this one takes TLS alone.
+    pub async fn replica(&self) -> Self {
+        let primary = self.address;
+        blocking(move || {
+            let (block, folder) = (Block::claim(), server_folder());
+            let address = SocketAddr::from((block.address(1), 5432));
+            let slot = format!("slot_{}", address.ip().to_string().replace('.', "_"));
+            let mut copy = as_server("pg_basebackup", "KILL");
+            copy.args(["--no-sync", "--checkpoint=fast", "--username=postgres"]);
+            copy.args(["-h", &primary.ip().to_string(), "-p", &primary.port().to_string()]);
+            copy.args(["--write-recovery-conf", "--create-slot", "--slot", &slot]);
+            made(copy.arg("-D").arg(folder.path().join("data")));
+            let arguments = arguments(&folder, address);
+            let process = serving(&arguments, address);
+            Self { process, arguments, address, certificate: None, _folder: folder, _block: block }
+        })
+        .await
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// `postgres://postgres@ADDRESS:PORT/postgres`.
@@ -134,10 +205,24 @@ impl Postgres {
         format!("postgres://postgres@{}/postgres", self.address)
     }
 
+    /// What its clients must trust, where it speaks TLS.
+    #[must_use]
+    pub fn certificate(&self) -> Option<&Path> {
+        self.certificate.as_ref().map(Certificate::certificate)
+    }
+
     /// Ends it at once, as an outage would.
     pub fn stop(&mut self) {
         self.process.signal(rustix::process::Signal::INT);
         self.process.stop();
+    }
+
+    /// Starts it again at the same address, with what was in it.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start_again(&mut self) {
+        self.process = serving(&self.arguments, self.address);
     }
 }
 
@@ -146,6 +231,55 @@ impl Drop for Postgres {
         // SIGTERM would wait for every client to leave; SIGINT does not.
         self.process.signal(rustix::process::Signal::INT);
     }
+}
+
+/// A program of PostgreSQL as who its server runs as, which is not root: that it refuses.
+fn as_server(program: &str, death: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    if rustix::process::geteuid().is_root() {
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    }
+    command.arg(format!("--pdeathsig={death}")).arg("--").arg(postgres_bin().join(program));
+    command.current_dir("/").stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+/// A folder of who the server runs as.
+fn server_folder() -> TempDir {
+    let folder = folder();
+    if rustix::process::geteuid().is_root() {
+        chown_to_postgres(folder.path());
+    }
+    folder
+}
+
+fn made(command: &mut Command) {
+    assert!(command.status().is_ok_and(|status| status.success()), "{command:?} failed");
+}
+
+fn arguments(folder: &TempDir, address: SocketAddr) -> Vec<String> {
+    let mut arguments = vec!["-D".to_owned(), folder.path().join("data").display().to_string()];
+    arguments.extend(["-p".to_owned(), address.port().to_string()]);
+    arguments.extend(["-h".to_owned(), address.ip().to_string()]);
+    for setting in
+        ["fsync=off", "synchronous_commit=off", "shared_buffers=16MB", "unix_socket_directories="]
+    {
+        arguments.extend(["-c".to_owned(), setting.to_owned()]);
+    }
+    arguments
+}
+
+fn serving(arguments: &[String], address: SocketAddr) -> Process {
+    let mut command = as_server("postgres", "INT");
+    command.args(arguments);
+    let process = Process::adopt(command);
+    let ready = || {
+        let mut asking = Command::new(postgres_bin().join("pg_isready"));
+        asking.args(["-q", "-h", &address.ip().to_string(), "-p", &address.port().to_string()]);
+        asking.status().is_ok_and(|status| status.success())
+    };
+    wait_until("PostgreSQL takes connections", READY, ready);
+    process
 }
 
 fn postgres_bin() -> PathBuf {

@@ -64,7 +64,7 @@ pub struct Spillway {
     config: PathBuf,
     ready: String,
     said: Arc<Mutex<Vec<String>>>,
-    _folder: TempDir,
+    folder: TempDir,
     _block: Block,
 }
 
@@ -112,16 +112,25 @@ impl Spillway {
             match received.recv_timeout(deadline) {
                 Ok(line) if line.contains("\"ready\"") => break line,
                 Ok(_) => {}
-                Err(e) => panic!("`spillway up` did not become ready: {e}"),
+                Err(_) => {
+                    let said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                    panic!("`spillway up` did not become ready: {}", said.join("\n"))
+                }
             }
         };
-        Self { process, config, ready, said, _folder: folder, _block: block }
+        Self { process, config, ready, said, folder, _block: block }
     }
 
     /// Its configuration file.
     #[must_use]
     pub fn config(&self) -> &Path {
         &self.config
+    }
+
+    /// The folder that is its own: configuration, zone file, and state in `state`.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The line of JSON it printed when it was ready: its parts, their processes and addresses.

@@ -4,15 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use spillway_model::config::{Aws, AwsFunction, AwsGateways, AwsRule};
+use spillway_model::config::{
+    Aws, AwsCapacity, AwsFunction, AwsGateways, AwsPrices, AwsProgram, AwsRule,
+};
 use spillway_model::{Fleet, UnixMillis};
 
 use crate::{
-    Act, Group, Health, Instance, InstanceState, Leaving, Memory, Observed, Outcome, Provisioned,
-    Rule, reconcile, report,
+    Act, Capacity, Group, Health, Instance, InstanceState, Leaving, Memory, Observed, Outcome,
+    Provisioned, Rule, reconcile, report,
 };
 
 const MAX: u32 = 6;
+const UNITS_MAX: u32 = 500;
+/// So many seconds are a day of the world, in which reserved capacity may be lowered twice.
+const DAY: u64 = 400;
 const RULE: &str = "arn:rule/1";
 const GATEWAYS: &str = "arn:targetgroup/gateways/1";
 const FUNCTIONS: &str = "arn:targetgroup/functions/1";
@@ -29,21 +34,37 @@ fn config(by_template: bool) -> Aws {
         target_group: GATEWAYS.to_owned(),
         weighted_qps: 100.0,
         max: MAX,
-        after_secs: 60,
-        keep_secs: 300,
+        boot_secs: 60,
     };
-    let function = AwsFunction { name: "f".to_owned(), alias: "live".to_owned() };
+    let function = AwsFunction {
+        name: "f".to_owned(),
+        alias: "live".to_owned(),
+        program: AwsProgram::OneCode,
+        warm_max: 0,
+        warm_qps: 0.0,
+    };
+    let capacity = AwsCapacity {
+        load_balancer: "arn:loadbalancer/app/east/1".to_owned(),
+        max_units: UNITS_MAX,
+        requests_per_connection: 1.0,
+        after_secs: 30,
+        keep_secs: 3600,
+    };
     Aws {
         region: "eu-central-1".to_owned(),
         name: "east".to_owned(),
         admin: "127.0.0.1:1".parse().unwrap(),
         gateways: Some(gateways),
+        prices: AwsPrices::default(),
         rules: vec![AwsRule { arn: RULE.to_owned(), target_group: FUNCTIONS.to_owned() }],
         functions: [("one-code".to_owned(), function)].into(),
         alarm_queue: None,
+        alarm_endpoint: None,
+        capacity: Some(capacity),
+        replicas: None,
+        billing: false,
         cache: None,
         database: None,
-        artifacts_bucket: None,
     }
 }
 
@@ -60,6 +81,9 @@ struct World {
     tokens: BTreeMap<String, Vec<String>>,
     wanted_at_launch: BTreeMap<String, u32>,
     provisioned: (u32, UnixMillis),
+    /// Units, from when they are there, and when there were fewer.
+    capacity: (u32, UnixMillis),
+    decreases: Vec<UnixMillis>,
     looks: Vec<Observed>,
     memory: Memory,
     made: u32,
@@ -80,6 +104,8 @@ impl World {
             tokens: BTreeMap::new(),
             wanted_at_launch: BTreeMap::new(),
             provisioned: (0, UnixMillis(0)),
+            capacity: (0, UnixMillis(0)),
+            decreases: Vec::new(),
             looks: Vec::new(),
             memory: Memory::default(),
             made: 0,
@@ -218,9 +244,21 @@ impl World {
                 },
             )]
             .into(),
+            capacity: Some(Capacity {
+                owned: true,
+                units: self.capacity.0,
+                working: self.now < self.capacity.1,
+                failed: None,
+                decreases_left: self.decreases_left(),
+            }),
             cache: None,
             database: None,
         }
+    }
+
+    fn decreases_left(&self) -> u32 {
+        let today = self.decreases.iter().filter(|at| self.now < at.plus_secs(DAY)).count();
+        2_u32.saturating_sub(u32::try_from(today).unwrap())
     }
 
     /// Looks, possibly at the past, decides, and does it, possibly not.
@@ -262,6 +300,10 @@ impl World {
                 }
             }
         }
+        // Where nothing failed, what is waited for comes by itself.
+        let failed = |wait: &String| wait.starts_with("soon: ") || wait.contains("a day");
+        let comes = step.passing || !step.acts.is_empty() || step.waiting.iter().any(failed);
+        assert!(stale + usize::from(fault) > 0 || comes || step.waiting.is_empty(), "{step:#?}");
         self.acts.extend(step.acts);
         let live = self.loose().filter(|i| i.state != InstanceState::Ended).count();
         assert!(live <= usize::try_from(MAX).unwrap(), "{live} instances\n{:#?}", self.acts);
@@ -307,6 +349,12 @@ impl World {
             Act::SizeGroup { desired, .. } => {
                 let fewer = *desired < self.desired;
                 assert!(!fewer || gateways <= u32::from(wanted.gateway_percent), "{act}");
+            }
+            Act::Reserve { units, .. } => {
+                let seen = observed.capacity.as_ref().unwrap();
+                assert!(!seen.working, "{act} while AWS is at the last one");
+                let spare = seen.decreases_left > u32::from(*units > 0);
+                assert!(*units >= seen.units || spare, "{act}: {seen:?}");
             }
             Act::Launch(launch) => {
                 self.wanted_at_launch.entry(launch.token.clone()).or_insert(wanted.gateways);
@@ -364,6 +412,19 @@ impl World {
                 let takes = if *environments == 0 { 0 } else { 60 };
                 self.provisioned = (*environments, self.now.plus_secs(takes));
             }
+            Act::Reserve { units, .. } => {
+                if self.now < self.capacity.1 {
+                    return Outcome::Failed;
+                }
+                if *units < self.capacity.0 {
+                    if self.decreases_left() == 0 {
+                        return Outcome::Refused;
+                    }
+                    self.decreases.push(self.now);
+                }
+                let takes = if *units == self.capacity.0 { 0 } else { 60 };
+                self.capacity = (*units, self.now.plus_secs(takes));
+            }
             other => panic!("{other}"),
         }
         Outcome::Done(ids)
@@ -386,6 +447,7 @@ impl World {
         let percent = if wanted.gateways > 0 { wanted.gateway_percent } else { 0 };
         assert_eq!(seen.gateway_percent, percent);
         assert_eq!(seen.provisioned_ready.get("one-code"), wanted.provisioned.get("one-code"));
+        assert_eq!(seen.capacity_units, wanted.capacity_units.min(UNITS_MAX));
         let mut memory = self.memory.clone();
         let step = reconcile(&self.config, wanted, &self.look(), &mut memory);
         assert_eq!(step.waiting, Vec::<String>::new());
@@ -400,7 +462,8 @@ impl World {
 
 fn fleet(gateways: u32, gateway_percent: u8, warm: u32) -> Fleet {
     let provisioned = (warm > 0).then(|| ("one-code".to_owned(), warm)).into_iter().collect();
-    Fleet { gateways, gateway_percent, provisioned, ..Fleet::default() }
+    let capacity_units = gateways * 100;
+    Fleet { gateways, gateway_percent, provisioned, capacity_units, ..Fleet::default() }
 }
 
 #[test]
@@ -425,6 +488,7 @@ fn what_could_not_be_read_is_not_decided_on() {
             targets: None,
             rules: BTreeMap::new(),
             provisioned: BTreeMap::new(),
+            capacity: None,
             ..whole.clone()
         },
         Observed { at: whole.at, ..Observed::default() },
@@ -434,11 +498,13 @@ fn what_could_not_be_read_is_not_decided_on() {
     }
     let no_list = Observed { instances: None, ..whole.clone() };
     let step = reconcile(&world.config, &fleet(6, 60, 5), &no_list, &mut world.memory.clone());
-    assert!(step.acts.iter().all(|act| matches!(act, Act::Weigh { .. })), "{:?}", step.acts);
+    let others = |act: &Act| matches!(act, Act::Weigh { .. } | Act::Reserve { .. });
+    assert!(step.acts.iter().all(others), "{:?}", step.acts);
     // Rules that cannot be read may still send everything there.
     let no_rules = Observed { rules: BTreeMap::new(), ..whole };
     let step = reconcile(&world.config, &none, &no_rules, &mut world.memory.clone());
-    assert!(step.acts.iter().all(|act| matches!(act, Act::Provision { .. })), "{:?}", step.acts);
+    let others = |act: &Act| matches!(act, Act::Provision { .. } | Act::Reserve { .. });
+    assert!(step.acts.iter().all(others), "{:?}", step.acts);
 }
 
 #[test]
@@ -466,9 +532,115 @@ fn what_lacks_the_tags_is_left_alone_and_told_of() {
     let mut seen = world.look();
     seen.group.as_mut().unwrap().owned = false;
     seen.rules.get_mut(RULE).unwrap().owned = false;
+    seen.capacity.as_mut().unwrap().owned = false;
     let step = reconcile(&world.config, &fleet(4, 50, 0), &seen, &mut world.memory);
     assert_eq!(step.acts, []);
-    assert_eq!(step.warnings.iter().filter(|w| w.contains("lacks the tags")).count(), 2);
+    assert_eq!(step.warnings.iter().filter(|w| w.contains("lacks the tags")).count(), 3);
+}
+
+#[test]
+fn capacity_is_asked_for_again_where_aws_had_none_and_kept_where_it_takes_no_less() {
+    let mut world = World::new(false, 0, 0);
+    let wanted = fleet(2, 0, 0);
+    world.settles(&wanted);
+    let mut seen = world.look();
+    seen.capacity.as_mut().unwrap().failed = Some("no capacity in zone a".to_owned());
+    let step = reconcile(&world.config, &wanted, &seen, &mut world.memory.clone());
+    assert_eq!(step.acts.iter().map(Act::kind).collect::<Vec<_>>(), ["reserve capacity"]);
+    let told = |says: &str| step.warnings.iter().any(|warning| warning.contains(says));
+    assert!(told("no capacity in zone a"), "{:?}", step.warnings);
+    assert_eq!(report(&world.config, &seen).capacity_units, 0);
+    let capacity = seen.capacity.as_mut().unwrap();
+    (capacity.failed, capacity.decreases_left) = (None, 0);
+    let none = Fleet { capacity_units: 0, ..wanted.clone() };
+    let step = reconcile(&world.config, &none, &seen, &mut world.memory.clone());
+    assert_eq!(step.acts, []);
+    let waits = step.waiting.iter().any(|waits| waits.contains("two decreases a day"));
+    assert!(waits, "{:?}", step.waiting);
+    // The last decrease of a day is for all of it.
+    for (units, left, acts) in [(100, 2, 1), (100, 1, 0), (0, 1, 1)] {
+        (seen.capacity.as_mut().unwrap().units, seen.capacity.as_mut().unwrap().decreases_left) =
+            (200, left);
+        let fewer = Fleet { capacity_units: units, ..wanted.clone() };
+        let step = reconcile(&world.config, &fewer, &seen, &mut world.memory.clone());
+        assert_eq!(step.acts.len(), acts, "{units} {left}: {:?}", step.waiting);
+    }
+    // What the configuration does not name is left alone.
+    world.config.capacity = None;
+    let step = reconcile(&world.config, &none, &seen, &mut world.memory);
+    assert_eq!((step.acts.len(), step.waiting.len()), (0, 0));
+}
+
+#[test]
+fn what_waits_for_an_act_that_was_refused_does_not_pass_by_itself() {
+    for by_template in [true, false] {
+        let mut world = World::new(by_template, 0, 0);
+        world.settles(&fleet(3, 60, 0));
+        let none = fleet(0, 0, 0);
+        let mut refused = Vec::new();
+        let step = loop {
+            let observed = world.look();
+            let step = reconcile(&world.config, &none, &observed, &mut world.memory);
+            if step.acts.is_empty() && !step.passing {
+                break step;
+            }
+            for act in &step.acts {
+                // Gateways would lose their requests before they go.
+                let outcome = match act {
+                    Act::Weigh { .. } => Outcome::Refused,
+                    _ => world.done(act),
+                };
+                if outcome == Outcome::Refused {
+                    refused.push(act.kind());
+                }
+                world.memory.ended(act, &outcome, world.now, 0.0);
+            }
+            world.advance();
+        };
+        assert!(step.waiting.iter().any(|wait| wait.starts_with("soon: weigh")), "{step:#?}");
+        assert!(refused.iter().all(|kind| *kind == format!("weigh {RULE}")), "{refused:?}");
+        // Time alone gives it another try.
+        world.now = world.now.plus_secs(300);
+        let step = reconcile(&world.config, &none, &world.look(), &mut world.memory);
+        assert!(step.acts.iter().any(|act| matches!(act, Act::Weigh { .. })), "{step:#?}");
+        world.settles(&none);
+    }
+}
+
+#[test]
+fn a_refused_launch_is_waited_for_and_one_of_what_is_not_there_yet_passes() {
+    let mut world = World::new(true, 0, 0);
+    let wanted = fleet(1, 0, 0);
+    for (outcome, passing) in [
+        (Outcome::Refused, [false, false, false]),
+        (Outcome::Failed, [true, true, true]),
+        (Outcome::Absent, [true, true, false]),
+    ] {
+        world.memory = Memory::default();
+        for passing in passing {
+            world.now = world.now.plus_secs(300);
+            let look = world.look();
+            let step = reconcile(&world.config, &wanted, &look, &mut world.memory);
+            let launch = step.acts.iter().find(|act| matches!(act, Act::Launch(_))).unwrap();
+            world.memory.begun(launch, world.now);
+            world.memory.ended(launch, &outcome, world.now, 0.0);
+            let reserved = Act::Reserve { load_balancer: String::new(), units: 100 };
+            world.memory.ended(&reserved, &Outcome::Refused, world.now, 0.0);
+            let step = reconcile(&world.config, &wanted, &look, &mut world.memory);
+            let waits = step.waiting.iter().any(|wait| wait.starts_with("soon: launch 1 instance"));
+            assert!(waits && step.acts.is_empty(), "{step:#?}");
+            assert_eq!(step.passing, passing, "{outcome:?}: {step:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_group_that_allows_fewer_is_told_of_before_more_are_wanted() {
+    let mut world = World::new(false, 0, 0);
+    world.config.gateways.as_mut().unwrap().max = MAX + 1;
+    let step = reconcile(&world.config, &fleet(0, 0, 0), &world.look(), &mut world.memory);
+    let told = step.warnings.iter().any(|warning| warning.contains("allows 6 gateways"));
+    assert!(told, "{:?}", step.warnings);
 }
 
 proptest! {

@@ -14,6 +14,7 @@ use http::StatusCode;
 use spillway_model::{Config, Fleet};
 use spillway_part::Shutdown;
 use spillway_part::serve::{Limits, http as serve};
+use spillway_test_support::until;
 
 use crate::alarms::{Teller, follow_queue};
 use crate::clients::{ATTEMPTS, Clients, loader};
@@ -25,17 +26,17 @@ const BALANCING: &str = "http://elasticloadbalancing.amazonaws.com/doc/2015-12-0
 
 /// A server of AWS's query protocol, of its queue, and of the agent's API.
 #[derive(Debug, Default)]
-struct Script {
+pub(super) struct Script {
     /// What RunInstances is answered, one after the other; then that it is done.
-    launches: VecDeque<(u16, &'static str)>,
-    tokens: Vec<String>,
+    pub(super) launches: VecDeque<(u16, &'static str)>,
+    pub(super) tokens: Vec<String>,
     /// What the agent answers, one after the other; then that it has taken it.
-    agent: VecDeque<u16>,
-    told: Vec<String>,
-    message: Option<String>,
+    pub(super) agent: VecDeque<u16>,
+    pub(super) told: Vec<String>,
+    pub(super) message: Option<String>,
 }
 
-type Shared = Arc<Mutex<Script>>;
+pub(super) type Shared = Arc<Mutex<Script>>;
 
 async fn answer(State(script): State<Shared>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
@@ -96,12 +97,12 @@ async fn answer(State(script): State<Shared>, request: Request) -> Response {
     }
 }
 
-struct Stage {
-    script: Shared,
-    config: Arc<Config>,
+pub(super) struct Stage {
+    pub(super) script: Shared,
+    pub(super) config: Arc<Config>,
     clients: Clients,
-    folder: tempfile::TempDir,
-    shutdown: Shutdown,
+    pub(super) folder: tempfile::TempDir,
+    pub(super) shutdown: Shutdown,
     at: SocketAddr,
 }
 
@@ -111,7 +112,7 @@ impl Drop for Stage {
     }
 }
 
-async fn stage(script: Script) -> Stage {
+pub(super) async fn stage(script: Script) -> Stage {
     let folder = tempfile::tempdir().unwrap();
     let script = Arc::new(Mutex::new(script));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -137,6 +138,9 @@ async fn stage(script: Script) -> Stage {
         .credentials_provider(Credentials::new("key", "secret", None, None, "test"))
         .retry_config(retries);
     let clients = Clients::of(&told.load().await);
+    let token = folder.path().join("operator.token");
+    std::fs::write(&token, "token").unwrap();
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     Stage { script, config: Arc::new(config), clients, folder, shutdown, at }
 }
 
@@ -205,7 +209,7 @@ async fn throttling_is_tried_again_so_often_and_no_more() {
 #[tokio::test]
 async fn a_message_stays_in_the_queue_until_the_agent_knows_of_it() {
     let alarm = serde_json::json!({
-        "AlarmName": "east-slow",
+        "AlarmName": "east/slow",
         "AlarmDescription": "spillway: tier=1 for=10m",
         "NewStateValue": "ALARM",
         "NewStateReason": "it is slow",
@@ -220,15 +224,11 @@ async fn a_message_stays_in_the_queue_until_the_agent_knows_of_it() {
         ..Script::default()
     };
     let stage = stage(script).await;
-    let token = stage.folder.path().join("operator.token");
-    std::fs::write(&token, "token").unwrap();
-    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let teller = Teller::new(stage.config.clone());
     let url = format!("http://{}/1/east-alarms", stage.at);
     let emptied = async {
-        while stage.script.lock().unwrap().message.is_some() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let emptied = async || stage.script.lock().unwrap().message.is_none();
+        until("the queue is empty", Duration::from_secs(20), emptied).await;
         stage.shutdown.cancel();
     };
     let follow = follow_queue(&stage.clients, &url, &teller, &stage.shutdown);
@@ -236,5 +236,5 @@ async fn a_message_stays_in_the_queue_until_the_agent_knows_of_it() {
     tokio::time::timeout(Duration::from_secs(20), both).await.unwrap();
     let script = stage.script.lock().unwrap();
     assert_eq!(script.told.len(), 2, "refused once, then taken: {:?}", script.told);
-    assert!(script.told[1].contains("east-slow"));
+    assert!(script.told[1].contains("east/slow"));
 }

@@ -25,6 +25,13 @@ const PROBE_SECS: f64 = 6.0;
 /// How long the agent stays down after it was killed.
 const OUTAGE: Duration = Duration::from_secs(4);
 
+/// What came of an act.
+pub(super) struct Played {
+    pub(super) checks: Vec<Check>,
+    /// Why they tell nothing, if they do not.
+    pub(super) strain: Option<String>,
+}
+
 /// A site set that runs.
 pub(super) struct Stage {
     config: Arc<Config>,
@@ -80,17 +87,13 @@ impl Stage {
     }
 
     /// Act one.
-    pub(super) async fn spill(
-        self,
-        options: &DemoOptions,
-        trace: &Path,
-    ) -> anyhow::Result<Vec<Check>> {
+    pub(super) async fn spill(self, options: &DemoOptions, trace: &Path) -> anyhow::Result<Played> {
         let played = self.play_spill(options, trace).await;
         self.supervisor.stop().await;
         played
     }
 
-    async fn play_spill(&self, options: &DemoOptions, trace: &Path) -> anyhow::Result<Vec<Check>> {
+    async fn play_spill(&self, options: &DemoOptions, trace: &Path) -> anyhow::Result<Played> {
         let capacity = self.probe(options).await?;
         let peak = options.peak * capacity.requests_per_sec;
         let profile = Profile::Trace {
@@ -123,24 +126,25 @@ impl Stage {
         let (report, outage) = tokio::join!(storm, outage);
         let (report, outage) = (report?, outage?);
         let decisions = self.decisions().await?;
-        Ok(verdict::spill(&verdict::Evidence {
+        let checks = verdict::spill(&verdict::Evidence {
             config: &self.config,
             site: &self.site,
             capacity,
             report: &report,
             decisions: &decisions,
             outage,
-        }))
+        });
+        Ok(Played { checks, strain: strain(&[&report], &decisions, Some(outage)) })
     }
 
     /// Act two.
-    pub(super) async fn tiers(self, options: &DemoOptions) -> anyhow::Result<Vec<Check>> {
+    pub(super) async fn tiers(self, options: &DemoOptions) -> anyhow::Result<Played> {
         let played = self.play_tiers(options).await;
         self.supervisor.stop().await;
         played
     }
 
-    async fn play_tiers(&self, options: &DemoOptions) -> anyhow::Result<Vec<Check>> {
+    async fn play_tiers(&self, options: &DemoOptions) -> anyhow::Result<Played> {
         let capacity = self.probe(options).await?;
         let calm = 0.5 * capacity.requests_per_sec;
         let back = {
@@ -171,7 +175,9 @@ impl Stage {
             steps.push((name, needed, report));
         }
         let decisions = self.decisions().await?;
-        Ok(verdict::tiers(&steps, &decisions))
+        let reports: Vec<&Report> = steps.iter().map(|(_, _, report)| report).collect();
+        let strain = strain(&reports, &decisions, None);
+        Ok(Played { checks: verdict::tiers(&steps, &decisions), strain })
     }
 
     /// What the site can carry: its uplink over the bytes that a request of the usual mix costs it.
@@ -225,4 +231,11 @@ impl Stage {
         let path = "/v1/decisions?after=0&limit=10000";
         Ok(client.get(self.config.agent.listen, path, Duration::from_secs(10)).await?)
     }
+}
+
+/// Whether the machine kept up with the storms and the agent.
+fn strain(reports: &[&Report], decisions: &[Decision], outage: Option<Outage>) -> Option<String> {
+    let late_ms = reports.iter().map(|report| report.totals.late_ms_max).fold(0.0, f64::max);
+    let ticks: Vec<_> = decisions.iter().map(|decision| decision.at).collect();
+    verdict::strain(late_ms, &ticks, outage)
 }

@@ -15,6 +15,10 @@ const FAILED_FRACTION_MAX: f64 = 0.001;
 const FULL: f64 = 0.98;
 /// How far the share may be from where it was when a restarted agent takes over.
 const JUMP_MAX: f64 = 0.02;
+/// Storm, site, cloud and agent share one machine. When a request was sent so much late, or the agent did
+/// not tick for so long, that machine is what was measured.
+const LATE_MS_MAX: f64 = 500.0;
+const TICK_MS_MAX: u64 = 2_500;
 /// From a decision to its being in force everywhere.
 const PROPAGATION_MS: u64 = 1_500;
 
@@ -62,6 +66,23 @@ pub(super) struct Check {
     pub measured: String,
     /// Whether the one fits the other.
     pub met: bool,
+}
+
+/// Why nothing can be told from an act, if that is so: the machine did not keep up. `late_ms` is how late a
+/// request was sent, `ticks` are the agent's.
+pub(super) fn strain(late_ms: f64, ticks: &[UnixMillis], outage: Option<Outage>) -> Option<String> {
+    if late_ms > LATE_MS_MAX {
+        return Some(format!("a request was sent {late_ms:.0} ms late"));
+    }
+    let meant = |pair: &&[UnixMillis]| {
+        outage.is_some_and(|outage| {
+            // It takes some seconds to be back.
+            pair[0] <= outage.to.plus_millis(5_000) && outage.from <= pair[1]
+        })
+    };
+    let gaps = ticks.windows(2).filter(|pair| !meant(pair));
+    let gap_ms = gaps.map(|pair| pair[1].millis_since(pair[0])).max().unwrap_or(0);
+    (gap_ms > TICK_MS_MAX).then(|| format!("the agent did not tick for {gap_ms} ms"))
 }
 
 fn check(
@@ -331,6 +352,19 @@ fn tier_rise(name: &str, needed: Tier, tiers: &[Tier]) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_machine_that_does_not_keep_up_is_told_from_a_site_that_does_not() {
+        let ticks = |times: &[u64]| times.iter().map(|ms| UnixMillis(*ms)).collect::<Vec<_>>();
+        let (smooth, stuck) = (ticks(&[1_000, 2_000, 3_100]), ticks(&[1_000, 4_000]));
+        assert_eq!(strain(80.0, &smooth, None), None);
+        let said = strain(80.0, &stuck, None).unwrap();
+        assert_eq!(said, "the agent did not tick for 3000 ms");
+        let outage = Outage { from: UnixMillis(1_500), to: UnixMillis(3_500) };
+        assert_eq!(strain(80.0, &stuck, Some(outage)), None, "it was killed");
+        let said = strain(900.0, &smooth, Some(outage)).unwrap();
+        assert_eq!(said, "a request was sent 900 ms late");
+    }
 
     #[test]
     fn reversals_count_changes_of_direction() {

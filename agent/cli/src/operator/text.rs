@@ -7,8 +7,9 @@ mod tests;
 use spillway_model::api::{
     ClientExplain, Decision, Explain, FleetStatus, KnobStatus, OrderStatus, SiteStatus, Status,
 };
+use spillway_model::load::FleetLoad;
 use spillway_model::plan::{SitePlan, SpillMode};
-use spillway_model::{Plan, Share, UnixMillis};
+use spillway_model::{Fleet, Plan, Share, UnixMillis};
 
 use crate::output::{bits, clean, table_within};
 
@@ -44,7 +45,11 @@ pub(super) fn status(status: &Status, now: UnixMillis, width: Option<u16>) -> St
         "cloud: {:.0} requests/s, {} of {} environments, {:.1} requests/s refused",
         cloud.requests_per_sec, cloud.environments, cloud.environments_max, cloud.throttled_per_sec
     );
-    let lines = [functions].into_iter().chain(cloud.fleet.as_ref().map(gateways));
+    let fleet = cloud.fleet.iter().flat_map(|fleet| {
+        let there = fleet.there.as_ref();
+        [Some(gateways(fleet)), at_hand(&fleet.wanted, there), spend(there, now)]
+    });
+    let lines = [functions].into_iter().chain(fleet.flatten());
     blocks.push(lines.collect::<Vec<_>>().join("\n"));
     blocks.push(orders(&status.orders, now, width));
     blocks.push(table_within(&["part", "kind", "generation", "state"], parts, width));
@@ -71,6 +76,44 @@ fn gateways(fleet: &FleetStatus) -> String {
         "cloud gateways: {wanted} wanted, {} healthy of {} launched{draining}; they get {} % of its requests{meant}, functions the rest",
         there.gateways_healthy, there.gateways_launched, there.gateway_percent
     )
+}
+
+/// What the cloud has at hand beside gateways, where it is to have anything; a plan tells what is wanted
+/// alone.
+fn at_hand(wanted: &Fleet, there: Option<&FleetLoad>) -> Option<String> {
+    let of = |wanted: u32, there: Option<u32>| match there {
+        Some(there) if there != wanted => format!("{there} of {wanted}"),
+        _ => wanted.to_string(),
+    };
+    let mut all = Vec::new();
+    let units = there.map(|there| there.capacity_units);
+    if wanted.capacity_units > 0 || units > Some(0) {
+        all.push(format!("{} capacity units reserved", of(wanted.capacity_units, units)));
+    }
+    let ready = |name: &str| there.map(|there| there.provisioned_ready.get(name).copied());
+    for (name, n) in &wanted.provisioned {
+        let ready = ready(name).map(Option::unwrap_or_default);
+        all.push(format!("{} environments of {} warm", of(*n, ready), clean(name)));
+    }
+    if wanted.cache_replicas > 0 {
+        all.push(format!("{} more of the cache's replicas", wanted.cache_replicas));
+    }
+    let replicas = there.map(|there| there.database_replicas);
+    if wanted.database_replicas > 0 || replicas > Some(0) {
+        let replicas = of(wanted.database_replicas, replicas);
+        all.push(format!("{replicas} more of the database's replicas"));
+    }
+    (!all.is_empty()).then(|| format!("cloud at hand: {}", all.join(", ")))
+}
+
+/// What the account has cost this month, where that is read.
+fn spend(there: Option<&FleetLoad>, now: UnixMillis) -> Option<String> {
+    let spend = there?.spend?;
+    Some(format!(
+        "cloud spend: {:.2} USD this month, as estimated {}",
+        spend.usd,
+        when(spend.at, now)
+    ))
 }
 
 fn site_row(site: &SiteStatus) -> Vec<String> {
@@ -197,7 +240,8 @@ fn sites(plan: &Plan) -> String {
             fleet.gateways, fleet.gateway_percent
         )
     });
-    sites.chain(gateways).collect()
+    let at_hand = at_hand(fleet, None).map(|line| format!("\n  {line}"));
+    sites.chain(gateways).chain(at_hand).collect()
 }
 
 /// `43.2 % by redirect`; `None` when nothing is spilled.

@@ -60,16 +60,16 @@ pub(crate) async fn start(
 ) -> anyhow::Result<Supervisor> {
     let config = load_config(config_path)?;
     anyhow::ensure!(
-        config.cloud.local.is_some(),
-        "{} has no [cloud.local]: `up` runs the cloud on this machine too; add it (see the example), \
-         or run the parts one by one with `spillway run`",
+        config.cloud.local.is_some() || config.cloud.aws.is_some(),
+        "{} has no [cloud.local]: `up` runs the cloud on this machine too where there is none on AWS; \
+         add it (see the example), or run the parts one by one with `spillway run`",
         config_path.display()
     );
     let spillway = std::env::current_exe().context("cannot tell where this program is")?;
     let config_path = std::path::absolute(config_path)?;
     let specs = parts(&config, &config_path, &spillway, &sibling("one-code")?);
     taken::all_free(&specs).await?;
-    keys::ensure(&config)?;
+    keys::ensure(&config.state_path(""))?;
     Supervisor::start(config, specs, restart_delay, say)
 }
 

@@ -32,21 +32,8 @@ impl Fixture {
 }
 
 fn observation(at: u64) -> Observation {
-    let load = Load {
-        part: Part::Dns,
-        name: "dns".to_owned(),
-        site: None,
-        boot: 1,
-        at: UnixMillis(at),
-        generation: 0,
-        cpu_secs: at as f64 / 7.0,
-        routes: std::collections::BTreeMap::new(),
-        uplink: None,
-        functions: None,
-        dns: None,
-        fleet: None,
-        upstreams: std::collections::BTreeMap::new(),
-    };
+    let mut load = Load::new(Part::Dns, "dns", None, 1, UnixMillis(at));
+    load.cpu_secs = at as f64 / 7.0;
     Observation {
         at: UnixMillis(at),
         loads: vec![load],

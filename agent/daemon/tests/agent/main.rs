@@ -4,6 +4,7 @@
 
 mod api;
 mod journal;
+mod mirrors;
 mod orders;
 mod parts;
 mod restart;

@@ -137,11 +137,7 @@ async fn orders_survive_a_restart_and_are_audited() {
     running.send("DELETE", "/v1/tier", "").await;
     running.stop().await;
 
-    let mut journal = site.journal_rows().connect().await;
-    let audit: Vec<(String, String)> = sqlx::query_as("SELECT who, what FROM audit ORDER BY id")
-        .fetch_all(&mut journal)
-        .await
-        .unwrap();
+    let audit = site.journal_rows().audit().await;
     let expected = [
         ("ann: drill", "at least tier 2 (visible) for 600 s"),
         ("bob", "knob qr-text on for 1 s"),
@@ -197,10 +193,10 @@ async fn an_alarm_raises_the_tier_until_it_is_over() {
     let site = Site::new(1000).await;
     let running = Running::start(&site).await;
     let began = clock::now();
-    let on = change("shop-failing", AlarmState::Alarm, began);
+    let on = change("shop/failing", AlarmState::Alarm, began);
     let status = tell(&running, &on).await;
     assert_eq!((status.tier, status.replaced), (Tier::Visible, None));
-    let of_alarm = ("alarm shop-failing", "alarm shop-failing: 5 % fail");
+    let of_alarm = ("alarm shop/failing", "alarm shop/failing: 5 % fail");
     assert_eq!(status.orders.len(), 1);
     let order = &status.orders[0];
     assert_eq!((order.subject.as_str(), order.by.as_str()), of_alarm);
@@ -211,7 +207,7 @@ async fn an_alarm_raises_the_tier_until_it_is_over() {
     let explain: Explain = running.json("/v1/explain").await;
     assert_eq!(explain.orders, status.orders);
     let reasons = explain.decision.unwrap().reasons.join("\n");
-    assert!(reasons.contains("by order of alarm shop-failing: 5 % fail"), "{reasons}");
+    assert!(reasons.contains("by order of alarm shop/failing: 5 % fail"), "{reasons}");
     let knobs: Vec<KnobStatus> = running.json("/v1/knobs").await;
     assert_eq!((knobs[0].on, knobs[0].until), (true, Some(began.plus_secs(600))));
 
@@ -225,8 +221,8 @@ async fn an_alarm_raises_the_tier_until_it_is_over() {
     assert_eq!(ordered(&cleared), [of_alarm]);
 
     // It comes again, and late, by other ways; nobody knows what it is; another site has one.
-    let unknown = change("shop-failing", AlarmState::InsufficientData, began.plus_millis(5));
-    let earlier = change("shop-failing", AlarmState::Ok, UnixMillis(began.0 - 1000));
+    let unknown = change("shop/failing", AlarmState::InsufficientData, began.plus_millis(5));
+    let earlier = change("shop/failing", AlarmState::Ok, UnixMillis(began.0 - 1000));
     let elsewhere = SiteId::new("elsewhere").unwrap();
     let elsewhere =
         AlarmChange { site: Some(elsewhere), ..change("far", AlarmState::Alarm, began) };
@@ -237,9 +233,9 @@ async fn an_alarm_raises_the_tier_until_it_is_over() {
     let near = AlarmChange { site: here, ..change("near", AlarmState::Alarm, began) };
     assert_eq!(tell(&running, &near).await.orders.len(), 2);
 
-    let over = change("shop-failing", AlarmState::Ok, began.plus_millis(10));
+    let over = change("shop/failing", AlarmState::Ok, began.plus_millis(10));
     let status = tell(&running, &over).await;
-    assert_eq!(status.replaced.unwrap().subject, "alarm shop-failing");
+    assert_eq!(status.replaced.unwrap().subject, "alarm shop/failing");
     assert_eq!(status.orders.len(), 1);
     assert_eq!(tell(&running, &on).await.orders.len(), 1, "it is over");
     running.stop().await;
@@ -250,28 +246,24 @@ async fn what_alarms_order_survives_a_restart_and_is_audited() {
     let site = Site::new(1000).await;
     let running = Running::start(&site).await;
     let began = clock::now();
-    let on = change("shop-failing", AlarmState::Alarm, began);
+    let on = change("shop/failing", AlarmState::Alarm, began);
     tell(&running, &on).await;
     tell(&running, &on).await;
-    let over = change("shop-slow", AlarmState::Ok, began);
+    let over = change("shop/slow", AlarmState::Ok, began);
     tell(&running, &over).await;
     running.stop().await;
 
     let running = Running::start(&site).await;
-    let late = change("shop-slow", AlarmState::Alarm, UnixMillis(began.0 - 5));
+    let late = change("shop/slow", AlarmState::Alarm, UnixMillis(began.0 - 5));
     let status = tell(&running, &late).await;
-    assert_eq!(ordered(&status), [("alarm shop-failing", "alarm shop-failing: 5 % fail")]);
+    assert_eq!(ordered(&status), [("alarm shop/failing", "alarm shop/failing: 5 % fail")]);
     assert_eq!((status.orders[0].until, status.tier), (began.plus_secs(600), Tier::Visible));
     running.stop().await;
 
-    let mut journal = site.journal_rows().connect().await;
-    let audit: Vec<(String, String)> = sqlx::query_as("SELECT who, what FROM audit ORDER BY id")
-        .fetch_all(&mut journal)
-        .await
-        .unwrap();
+    let audit = site.journal_rows().audit().await;
     let expected = [
-        ("alarm shop-failing: 5 % fail", "at least tier 2 (visible) for 600 s"),
-        ("alarm shop-slow: 5 % fail", "the alarm is over"),
+        ("alarm shop/failing: 5 % fail", "at least tier 2 (visible) for 600 s"),
+        ("alarm shop/slow: 5 % fail", "the alarm is over"),
     ];
     assert_eq!(audit, expected.map(|(who, what)| (who.to_owned(), what.to_owned())));
 }

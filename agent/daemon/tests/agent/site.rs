@@ -101,14 +101,7 @@ impl Site {
 
     async fn part(&mut self, part: Part, name: &str, site: Option<&SiteId>, at: SocketAddr) {
         let load = Load {
-            part,
-            name: name.to_owned(),
-            site: site.cloned(),
-            boot: 1,
-            at: UnixMillis(START),
-            generation: 0,
             cpu_secs: 0.1,
-            routes: std::collections::BTreeMap::new(),
             uplink: (part == Part::Balancer).then(UplinkLoad::default),
             functions: (part == Part::Cloud).then(|| FunctionsLoad {
                 environments_max: 1000,
@@ -117,9 +110,7 @@ impl Site {
                 cold_start_ms: 150.0,
                 ..FunctionsLoad::default()
             }),
-            dns: None,
-            fleet: None,
-            upstreams: std::collections::BTreeMap::new(),
+            ..Load::new(part, name, site.cloned(), 1, UnixMillis(START))
         };
         let fake = Arc::new(Fake {
             load: Mutex::new(load),
@@ -154,11 +145,13 @@ impl Site {
     pub(crate) async fn add_aws(&mut self) {
         let mut admin = self.config.cloud.local.as_ref().unwrap().admin;
         admin.set_port(admin.port() + 1);
+        let arn = "arn:aws:elasticloadbalancing:eu-central-1:123456789012";
         let text = format!(
             "{}\n[cloud.aws]\nregion = \"eu-central-1\"\nname = \"east\"\nadmin = \"{admin}\"\n\
-             [[cloud.aws.rule]]\narn = \"arn:rule\"\ntarget_group = \"arn:functions\"\n\
-             [cloud.aws.gateways]\nautoscaling_group = \"east\"\ntarget_group = \"arn:gateways\"\n\
-             weighted_qps = 100\nmax = 4\n",
+             [[cloud.aws.rule]]\narn = \"{arn}:listener-rule/app/east/1/2/3\"\n\
+             target_group = \"{arn}:targetgroup/functions/1\"\n\
+             [cloud.aws.gateways]\nautoscaling_group = \"east\"\n\
+             target_group = \"{arn}:targetgroup/gateways/1\"\nweighted_qps = 100\nmax = 4\n",
             self.text
         );
         self.config = Arc::new(Config::parse(&text, self.folder.path()).unwrap());
@@ -238,6 +231,12 @@ impl Journal {
     pub(crate) async fn connect(&self) -> sqlx::SqliteConnection {
         use sqlx::ConnectOptions as _;
         sqlx::sqlite::SqliteConnectOptions::new().filename(&self.0).connect().await.unwrap()
+    }
+
+    /// Who ordered what, in that order.
+    pub(crate) async fn audit(&self) -> Vec<(String, String)> {
+        let audit = sqlx::query_as("SELECT who, what FROM audit ORDER BY id");
+        audit.fetch_all(&mut self.connect().await).await.unwrap()
     }
 }
 

@@ -208,6 +208,9 @@ pub(crate) struct World {
     noise: Noise,
     clients: Vec<Client>,
     gateways: [Load; 2],
+    /// Weighted requests that each may still admit.
+    admits: [f64; 2],
+    weights: [f64; MIX.len()],
     balancer: Load,
     cloud: Load,
     /// The plan the data plane acts on, and the next with the step it arrives at.
@@ -232,20 +235,9 @@ impl World {
             })
             .collect();
         let place = |id: &RouteId| MIX.iter().position(|(name, ..)| *name == id.as_str()).unwrap();
-        let load = |part, name: &str, noise: &mut Noise| Load {
-            part,
-            name: name.to_owned(),
-            site: (!matches!(part, Part::Cloud | Part::Aws)).then(site),
-            boot: (noise.uniform() * 1e9) as u64,
-            at: UnixMillis(EPOCH_MS),
-            generation: 0,
-            cpu_secs: 0.0,
-            routes: BTreeMap::new(),
-            uplink: None,
-            functions: None,
-            dns: None,
-            fleet: None,
-            upstreams: BTreeMap::new(),
+        let load = |part, name: &str, noise: &mut Noise| {
+            let site = (!matches!(part, Part::Cloud | Part::Aws)).then(site);
+            Load::new(part, name, site, (noise.uniform() * 1e9) as u64, UnixMillis(EPOCH_MS))
         };
         let gateways = ["east-gw-1", "east-gw-2"].map(|name| load(Part::Gateway, name, &mut noise));
         let mut balancer = load(Part::Balancer, "east", &mut noise);
@@ -288,6 +280,11 @@ impl World {
             noise,
             clients,
             gateways,
+            admits: [0.0; 2],
+            weights: MIX.map(|(name, ..)| {
+                let route = config.routes.iter().find(|route| route.id.as_str() == name);
+                route.map_or(1.0, |route| route.weight)
+            }),
             balancer,
             cloud,
             arriving: None,
@@ -414,6 +411,14 @@ impl World {
             aws.advance(self.step, &self.acts_on.fleet);
         }
         let capacity = self.start_environments();
+        let home_qps = self.acts_on.sites.get(&site()).and_then(|plan| plan.home_qps);
+        if let Some(qps) = home_qps {
+            // As gateways do it, but for the length of a step.
+            let most = (qps * (STEP_SECS + 0.02)) + (240.0 / qps).min(8.0);
+            for admits in &mut self.admits {
+                *admits = (*admits + qps * STEP_SECS).min(most);
+            }
+        }
         let mut in_cloud = 0.0;
         let mut bytes = 0.0;
         for _ in 0..self.noise.poisson(rate * STEP_SECS) {
@@ -430,7 +435,13 @@ impl World {
             if !client.to_cloud {
                 // The first request after a time without a service is the one that is tried.
                 self.believed |= matches!(self.home, Home::Serves | Home::Fails(_)) && !spilled;
-                let moves = (spilled || !self.believed) && !shed[place];
+                let admits = &mut self.admits[who % 2];
+                let full = home_qps.is_some() && *admits < 0.0;
+                let displaced = !spilled && (full || !self.believed) && !shed[place];
+                let moves = displaced || spilled && !shed[place];
+                if home_qps.is_some() && !moves && !shed[place] {
+                    *admits -= self.weights[place];
+                }
                 let gateway = &mut self.gateways[who % 2];
                 let counts = gateway.routes.entry(RouteId::new(name).unwrap()).or_default();
                 counts.arrivals += 1;
@@ -438,6 +449,7 @@ impl World {
                     counts.shed += 1;
                 } else if moves {
                     counts.redirected += 1;
+                    counts.displaced += u64::from(displaced);
                 } else if let Home::Dead(_) = self.home {
                     counts.failed += 1;
                 } else if let Home::Hung(_) = self.home {
@@ -578,17 +590,14 @@ impl World {
         1
     }
 
-    /// The agent is killed and started again with the state it wrote last.
-    pub(crate) fn restart_agent(&mut self) {
+    /// The agent is killed and started again: with the state it wrote last, or, where that is `lost`,
+    /// with nothing but the plan the data plane has.
+    pub(crate) fn restart_agent(&mut self, lost: bool) {
         let text = serde_json::to_string(&self.state).unwrap();
         let state: State = serde_json::from_str(&text).unwrap();
         assert_eq!(state, self.state);
+        let state = if lost { State::initial(&self.policy) } else { state };
         self.state = state.resume(&self.acts_on);
-    }
-
-    /// The agent is started again and finds nothing but the plan the data plane has.
-    pub(crate) fn lose_agent(&mut self) {
-        self.state = State::initial(&self.policy).resume(&self.acts_on);
     }
 
     pub(crate) fn restart_gateways(&mut self) {
@@ -650,6 +659,20 @@ impl World {
     /// Ticks in which home had more to send than the uplink carries.
     pub(crate) fn over(&self) -> usize {
         self.ticks.iter().filter(|tick| tick.offered > 1.0).count()
+    }
+
+    /// The journal comes to the same state, through JSON at each tick, and no state is large.
+    pub(crate) fn replays(&self) {
+        let mut state = State::initial(&self.policy);
+        for observation in &self.observations {
+            let text = serde_json::to_string(observation).unwrap();
+            let observation: Observation = serde_json::from_str(&text).unwrap();
+            let kept = decide(&self.policy, &state, &observation).state;
+            let kept = serde_json::to_string(&kept).unwrap();
+            assert!(kept.len() < 64 * 1024);
+            state = serde_json::from_str(&kept).unwrap();
+        }
+        assert_eq!(state, self.state);
     }
 
     /// The course of events, for messages of failed tests.

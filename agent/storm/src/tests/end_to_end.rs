@@ -1,6 +1,6 @@
 //! Requests, redirects, names and whole storms against real servers.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
@@ -299,20 +299,12 @@ fn observed(readings: &AtomicU32, path: &str) -> String {
         };
         return serde_json::to_string(&status).unwrap();
     }
+    let at = UnixMillis(1000 * u64::from(reading));
+    let uplink = UplinkLoad { bytes: 500_000 * u64::from(reading), ..UplinkLoad::default() };
     let load = Load {
-        part: Part::Balancer,
-        name: "east".into(),
-        site: Some(east),
-        boot: 1,
-        at: UnixMillis(1000 * u64::from(reading)),
         generation: 7,
-        cpu_secs: 0.0,
-        routes: BTreeMap::new(),
-        uplink: Some(UplinkLoad { bytes: 500_000 * u64::from(reading), ..UplinkLoad::default() }),
-        functions: None,
-        dns: None,
-        fleet: None,
-        upstreams: BTreeMap::new(),
+        uplink: Some(uplink),
+        ..Load::new(Part::Balancer, "east", Some(east), 1, at)
     };
     serde_json::to_string(&load).unwrap()
 }

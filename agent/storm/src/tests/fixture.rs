@@ -152,12 +152,7 @@ pub(crate) fn totals(world: &World) -> Totals {
 
 /// Waits until something holds; the test fails when it does not within ten seconds.
 pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.expect(what);
+    spillway_test_support::until(what, Duration::from_secs(10), async || holds()).await;
 }
 
 /// An answer of a status with header fields.

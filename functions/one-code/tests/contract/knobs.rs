@@ -36,7 +36,10 @@ async fn notices_cached(world: &World) {
 }
 
 async fn stats_frozen(world: &World, user: &str) {
-    let total = async || world.get("/v1/venues/v-frozen/stats").await.json()["total"].clone();
+    let total = async || {
+        world.settled().await;
+        world.get("/v1/venues/v-frozen/stats").await.json()["total"].clone()
+    };
     world.scan(user, "v-frozen").await;
     assert_eq!(total().await, 1);
     world.scan(user, "v-frozen").await;

@@ -1,102 +1,31 @@
 //! The real program as a Lambda function, on a Runtime API that this test is.
 
 use std::process::Command;
-use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Path, State};
-use axum::response::IntoResponse;
-use axum::routing::{get, post};
-use http::StatusCode;
 use serde_json::{Value, json};
-use spillway_test_support::Process;
-use tokio::net::TcpListener;
-use tokio::sync::{Mutex, mpsc};
+use spillway_test_support::{Process, RuntimeApi};
 
 use crate::site::{Site, key};
 use crate::{SOON, until};
 
-/// The Runtime API: events in, answers out.
-struct Api {
-    events: mpsc::Sender<Value>,
-    answers: mpsc::Receiver<(String, Value)>,
-    serving: tokio::task::JoinHandle<()>,
-    address: String,
+/// Sends an ALB event with single-value headers and returns the function's answer.
+pub(crate) async fn invoke(api: &mut RuntimeApi, method: &str, path: &str, body: &str) -> Value {
+    let event = json!({
+        "requestContext": {"elb": {"targetGroupArn": "arn:aws:elasticloadbalancing:local:0:targetgroup/one-code/0"}},
+        "httpMethod": method,
+        "path": path,
+        "queryStringParameters": {},
+        "headers": {"host": "cloud.example.test:8080", "x-forwarded-proto": "http", "x-forwarded-port": "8080"},
+        "body": body,
+        "isBase64Encoded": false,
+    });
+    api.invoke(event).await.unwrap()
 }
 
-struct Shared {
-    events: Mutex<mpsc::Receiver<Value>>,
-    answers: mpsc::Sender<(String, Value)>,
-}
-
-impl Api {
-    async fn start() -> Self {
-        let (events, events_out) = mpsc::channel(1);
-        let (answers_in, answers) = mpsc::channel(1);
-        let shared = Arc::new(Shared { events: Mutex::new(events_out), answers: answers_in });
-        let app = Router::new()
-            .route("/2018-06-01/runtime/invocation/next", get(next))
-            .route("/2018-06-01/runtime/invocation/{id}/{outcome}", post(outcome))
-            .route("/2018-06-01/runtime/init/error", post(init_error))
-            .with_state(shared);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { events, answers, serving, address }
-    }
-
-    /// Sends an ALB event with single-value headers and returns the function's answer.
-    async fn invoke(&mut self, method: &str, path: &str, body: &str) -> Value {
-        let event = json!({
-            "requestContext": {"elb": {"targetGroupArn": "arn:aws:elasticloadbalancing:local:0:targetgroup/one-code/0"}},
-            "httpMethod": method,
-            "path": path,
-            "queryStringParameters": {},
-            "headers": {"host": "cloud.example.test:8080", "x-forwarded-proto": "http", "x-forwarded-port": "8080"},
-            "body": body,
-            "isBase64Encoded": false,
-        });
-        self.events.send(event).await.unwrap();
-        let (outcome, answer) =
-            tokio::time::timeout(SOON, self.answers.recv()).await.unwrap().unwrap();
-        assert_eq!(outcome, "response", "{answer}");
-        answer
-    }
-}
-
-async fn next(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
-    let event = shared.events.lock().await.recv().await.unwrap();
-    let headers = [
-        ("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd"),
-        ("lambda-runtime-deadline-ms", "99999999999999"),
-        ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:local:0:function:one-code"),
-    ];
-    (headers, event.to_string())
-}
-
-async fn outcome(
-    State(shared): State<Arc<Shared>>,
-    Path((_, outcome)): Path<(String, String)>,
-    body: String,
-) -> StatusCode {
-    let body = serde_json::from_str(&body).unwrap_or(Value::String(body));
-    shared.answers.send((outcome, body)).await.unwrap();
-    StatusCode::ACCEPTED
-}
-
-async fn init_error(State(shared): State<Arc<Shared>>, body: String) -> StatusCode {
-    shared.answers.send(("init error".to_owned(), Value::String(body))).await.unwrap();
-    StatusCode::ACCEPTED
-}
-
-fn command(site: &Site, api: &str) -> Command {
+pub(crate) fn command(site: &Site, api: &RuntimeApi) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_one-code"));
-    command
-        .env("AWS_LAMBDA_RUNTIME_API", api)
-        .env("AWS_LAMBDA_FUNCTION_NAME", "one-code")
-        .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-        .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
-        .env("SPILLWAY_CONFIG", &site.config_file);
+    api.environment("one-code", &mut command);
+    command.env("SPILLWAY_CONFIG", &site.config_file);
     command
 }
 
@@ -105,19 +34,20 @@ async fn the_program_is_a_lambda_function() {
     let site = Site::new();
     site.agent.offer(3, &[], &key());
     site.start_agent().await;
-    let mut api = Api::start().await;
-    let mut process = Process::start(&command(&site, &api.address));
+    let mut api = RuntimeApi::start().await;
+    let mut process = Process::start(&command(&site, &api));
 
-    let answer =
-        api.invoke("POST", "/v1/users", r#"{"name": "Ada", "id_number": "X1234567"}"#).await;
+    let ada = r#"{"name": "Ada", "id_number": "X1234567"}"#;
+    let answer = invoke(&mut api, "POST", "/v1/users", ada).await;
     assert_eq!((&answer["statusCode"], &answer["isBase64Encoded"]), (&json!(201), &json!(false)));
     assert_eq!(answer["statusDescription"], "201 Created");
     assert_eq!(answer["headers"]["x-spillway-served-by"], "cloud");
-    assert_eq!(answer["multiValueHeaders"]["content-type"], json!(["application/json"]));
+    assert_eq!(answer["headers"]["content-type"], "application/json");
+    assert!(answer.get("multiValueHeaders").is_none(), "{answer}");
     let body: Value = serde_json::from_str(answer["body"].as_str().unwrap()).unwrap();
     let qr = format!("/v1/users/{}/qr", body["user"].as_str().unwrap());
 
-    let answer = api.invoke("GET", &qr, "").await;
+    let answer = invoke(&mut api, "GET", &qr, "").await;
     assert_eq!(answer["headers"]["content-type"], "image/svg+xml");
     assert_eq!(answer["isBase64Encoded"], false);
     assert!(answer["body"].as_str().unwrap().starts_with("<svg"), "{answer}");
@@ -125,14 +55,40 @@ async fn the_program_is_a_lambda_function() {
     // A newer plan is heard of on use, within a second or so.
     site.agent.offer(4, &["qr-text"], &key());
     until("the knob acts", async || {
-        let answer = api.invoke("GET", &qr, "").await;
+        let answer = invoke(&mut api, "GET", &qr, "").await;
         answer["headers"]["x-spillway-knob"] == "qr-text"
     })
     .await;
-    assert_eq!(api.invoke("GET", "/v1/users/nobody/code", "").await["statusCode"], 400);
+    let answer = invoke(&mut api, "GET", "/v1/users/nobody/code", "").await;
+    assert_eq!(answer["statusCode"], 400);
+
+    // What is no event of a load balancer fails alone.
+    for strange in [json!({"version": "2.0", "rawPath": "/healthz"}), json!("?"), json!(null)] {
+        let error = api.invoke(strange).await.unwrap_err();
+        assert!(error["errorMessage"].is_string(), "{error}");
+    }
+    // A check of health has one header, and no `Host`.
+    let check = |named: &str, headers: Value| {
+        let mut event = json!({
+            "requestContext": {"elb": {"targetGroupArn": "arn:aws:elasticloadbalancing:local:0:targetgroup/one-code/0"}},
+            "httpMethod": "GET",
+            "path": "/healthz",
+            "body": "",
+            "isBase64Encoded": false,
+        });
+        event[named] = headers;
+        event
+    };
+    let single = api.invoke(check("headers", json!({"user-agent": "ELB-HealthChecker/2.0"}))).await;
+    let several = json!({"user-agent": ["ELB-HealthChecker/2.0"]});
+    let multi = api.invoke(check("multiValueHeaders", several)).await;
+    for (answer, named) in [(single, "headers"), (multi, "multiValueHeaders")] {
+        let answer = answer.unwrap();
+        assert_eq!((&answer["statusCode"], &answer["body"]), (&json!(200), &json!("ok\n")));
+        assert!(answer[named]["content-type"].to_string().contains("text/plain"), "{answer}");
+    }
 
     // When the Runtime API is gone there is nothing left to do.
-    api.serving.abort();
     drop(api);
     let ended = tokio::task::spawn_blocking(move || process.wait(SOON)).await.unwrap();
     assert!(ended.is_some_and(|status| !status.success()), "{ended:?}");
@@ -140,9 +96,11 @@ async fn the_program_is_a_lambda_function() {
 
 #[tokio::test]
 async fn a_function_that_cannot_start_says_why() {
-    let site = Site::new();
+    let (site, api) = (Site::new(), RuntimeApi::start().await);
     let output = |change: &dyn Fn(&mut Command)| {
-        let mut command = command(&site, "127.0.0.1:9");
+        let mut command = command(&site, &api);
+        // Where nobody listens: it must not come so far as to ask.
+        command.env("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9");
         change(&mut command);
         let output = command.output().unwrap();
         assert_eq!(output.status.code(), Some(1));

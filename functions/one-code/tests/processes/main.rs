@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails the test")]
 
+mod aws;
+mod cloud;
 mod function;
+mod mirror;
 mod site;
 
 use std::fs::{File, Permissions};
@@ -29,13 +32,8 @@ use site::{Site, key};
 const SOON: Duration = Duration::from_secs(20);
 
 /// Waits until `holds`, which must not take long.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(tokio::time::timeout(SOON, waiting).await.is_ok(), "never: {what}");
+async fn until(what: &str, holds: impl AsyncFnMut() -> bool) {
+    spillway_test_support::until(what, SOON, holds).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,7 +42,7 @@ async fn an_instance_serves_counts_follows_the_plan_and_drains() {
     site.agent.offer(3, &["qr-text"], &key());
     site.start_agent().await;
     let shutdown = Shutdown::new();
-    let environment = Environment { secret: None, seed: 50 };
+    let environment = Environment { seed: 50, ..Environment::default() };
     let (config, ending) = (site.config.clone(), shutdown.clone());
     let running =
         tokio::spawn(
@@ -105,7 +103,7 @@ async fn a_plan_is_looked_at_on_use() {
     let site = Site::new();
     site.agent.offer(3, &[], &key());
     site.start_agent().await;
-    let (plan, began) = (PlanOnUse::new(&site.config).unwrap(), clock::instant());
+    let (plan, began) = (PlanOnUse::new(&site.config, None).unwrap(), clock::instant());
     let (plans, asked) = (plan.plans(), || site.agent.asked.load(SeqCst));
     let at = |millis| began + Duration::from_millis(millis);
     assert_eq!(plans.load().generation, 0);
@@ -142,7 +140,7 @@ async fn after_a_freeze_the_first_answer_follows_the_new_plan() {
     let site = Site::new();
     site.agent.offer(3, &[], &key());
     site.start_agent().await;
-    let plan = PlanOnUse::new(&site.config).unwrap().waiting(SOON);
+    let plan = PlanOnUse::new(&site.config, None).unwrap().waiting(SOON);
     let (plans, began) = (plan.plans(), clock::instant());
     let at = |millis| began + Duration::from_millis(millis);
     plan.before_request(at(0)).await;
@@ -166,7 +164,7 @@ async fn after_a_freeze_the_first_answer_follows_the_new_plan() {
 async fn an_agent_that_does_not_answer_is_waited_for_once_in_five_seconds() {
     let site = Site::new();
     let _silent = tokio::net::TcpListener::bind(site.config.agent.listen).await.unwrap();
-    let plan = PlanOnUse::new(&site.config).unwrap().waiting(Duration::from_millis(1));
+    let plan = PlanOnUse::new(&site.config, None).unwrap().waiting(Duration::from_millis(1));
     let (began, mut waits) = (clock::instant(), 0);
     for second in 0..100 {
         let mut request = std::pin::pin!(plan.before_request(began + Duration::from_secs(second)));

@@ -54,15 +54,19 @@ impl Site {
 
 impl Agent {
     pub(crate) fn offer(&self, generation: u64, knobs: &[&str], key: &SigningKey) {
-        let mut plan = Plan::initial([], 5);
-        plan.generation = generation;
-        for id in knobs {
-            let lease = KnobLease { until: UnixMillis(u64::MAX), by: "a test".to_owned() };
-            plan.knobs.insert(KnobId::new(id).unwrap(), lease);
-        }
-        let signed = SignedPlan::sign(&plan, key).unwrap();
-        *self.offer.lock().unwrap() = serde_json::to_string(&signed).unwrap();
+        *self.offer.lock().unwrap() = signed(generation, knobs, key);
     }
+}
+
+/// A signed plan as it travels.
+pub(crate) fn signed(generation: u64, knobs: &[&str], key: &SigningKey) -> String {
+    let mut plan = Plan::initial([], 5);
+    plan.generation = generation;
+    for id in knobs {
+        let lease = KnobLease { until: UnixMillis(u64::MAX), by: "a test".to_owned() };
+        plan.knobs.insert(KnobId::new(id).unwrap(), lease);
+    }
+    serde_json::to_string(&SignedPlan::sign(&plan, key).unwrap()).unwrap()
 }
 
 async fn answer(State(agent): State<Agent>) -> String {

@@ -74,7 +74,12 @@ impl Balancer {
             vips: vec![address.ip()],
             uplink,
             capacity: config::Capacity { weighted_qps: 1.0, p95_ms: 1.0 },
-            balancer: config::Balancer { listen: address, admin, sources: Vec::new() },
+            balancer: config::Balancer {
+                listen: address,
+                admin,
+                sources: Vec::new(),
+                forwards: false,
+            },
             gateways: gateways.iter().map(|gateway| gateway.instance.clone()).collect(),
             services: Vec::new(),
         };

@@ -76,9 +76,12 @@ async fn with_no_service_to_connect_to_clients_are_sent_to_the_cloud() {
     let line = "spillway_displaced_total{instance=\"east-gw-1\",route=\"item\"} 3";
     assert!(metrics.contains(line), "{metrics}");
 
-    // What the cloud sent here, or must stay, is not sent round in circles.
+    // What the cloud sent here, must stay, or asks for the cloud, is not sent round in circles.
     client.send(hopped(&world, "/items/1")).await;
-    let answers = [client.answer().await, client.get("/home/1").await];
+    let mut answers = vec![client.answer().await, client.get("/home/1").await];
+    let slb = &world.config.service.slb_host;
+    client.send(format!("GET /items/1 HTTP/1.1\r\nHost: {slb}\r\n\r\n")).await;
+    answers.push(client.answer().await);
     for answer in answers {
         assert_eq!((answer.status, answer.field("retry-after")), (503, Some("1")));
     }

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -12,7 +11,7 @@ use spillway_model::config::Config;
 use spillway_model::plan;
 use spillway_part::client::Client as Caller;
 use spillway_part::{Shutdown, StartError};
-use spillway_test_support::Block;
+use spillway_test_support::{Block, until};
 
 use crate::client::{Client, PATIENCE};
 use crate::upstream::Upstream;
@@ -46,10 +45,11 @@ async fn it_runs_from_the_configuration_without_an_agent() {
 
     let gateway = &config.sites[0].gateways[0];
     let caller = Caller::default();
-    let healthz = || caller.call(Method::GET, gateway.admin, "/healthz", Bytes::new(), PATIENCE);
-    while !healthz().await.is_ok_and(|answer| answer.status == StatusCode::OK) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let healthy = async || {
+        let healthz = caller.call(Method::GET, gateway.admin, "/healthz", Bytes::new(), PATIENCE);
+        healthz.await.is_ok_and(|answer| answer.status == StatusCode::OK)
+    };
+    until("the gateway is ready", PATIENCE, healthy).await;
     let mut client = Client::connect(gateway.listen).await;
     assert_eq!(client.get("/v1/notices").await.status, 200);
     let metrics = caller.call(Method::GET, gateway.admin, "/metrics", Bytes::new(), PATIENCE).await;

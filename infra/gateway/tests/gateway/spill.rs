@@ -53,6 +53,25 @@ async fn only_a_balancer_is_believed_who_the_client_is() {
 }
 
 #[tokio::test]
+async fn the_clouds_load_balancer_is_believed_where_it_stands_before() {
+    let service = Upstream::start("one").await;
+    let mut setup = Setup::of(&[&service]);
+    setup.forwards = true;
+    let world = setup.start().await;
+    let mut client = world.client().await;
+    let said = "X-Forwarded-For: 1.1.1.1, 198.51.100.77\r\nX-Forwarded-Proto: https\r\n";
+    let request =
+        format!("GET /items/1 HTTP/1.1\r\nHost: code.example.test\r\n{said}\r\n").into_bytes();
+    client.send(request).await;
+    assert_eq!(client.answer().await.status, 200);
+    let seen = service.seen().pop().unwrap().headers;
+    assert_eq!(seen["x-forwarded-for"], "198.51.100.77");
+    assert_eq!(seen["x-forwarded-proto"], "https");
+    let line = world.end().await.pop().unwrap();
+    assert_eq!(line["client"], "198.51.100.0/24");
+}
+
+#[tokio::test]
 async fn a_redirect_says_where_and_for_how_long() {
     let service = Upstream::start("one").await;
     let mut world = Setup::of(&[&service]).start().await;
@@ -251,4 +270,71 @@ async fn a_header_of_a_broken_or_silent_balancer_ends_the_connection() {
         client.send([signature.as_slice(), rest].concat()).await;
         assert!(client.closes().await, "{rest:?}");
     }
+}
+
+#[tokio::test]
+async fn what_home_has_no_room_for_leaves_at_once_and_only_then() {
+    let service = Upstream::start("one").await;
+    let mut world = Setup::of(&[&service]).start().await;
+    let few = |mode| {
+        move |plan: &mut spillway_model::Plan| {
+            let site = plan.sites.get_mut(&crate::world::east()).unwrap();
+            // A few at once, and the next after a while that no test takes.
+            (site.home_qps, site.mode) = (Some(0.001), mode);
+        }
+    };
+    world.publish(few(SpillMode::Redirect));
+    let mut client = world.client().await;
+    let mut statuses = Vec::new();
+    for _ in 0..12 {
+        let answer = client.get("/items/1").await;
+        // It is not the client's place: it is to ask here again the next time.
+        assert_eq!(answer.field("cache-control") == Some("no-store"), answer.status == 307);
+        statuses.push(answer.status);
+    }
+    let served = statuses.iter().filter(|status| **status == 200).count();
+    assert!((1..=10).contains(&served), "{statuses:?}");
+    assert!(statuses.is_sorted(), "{statuses:?}");
+    // What has to stay does, whatever the room.
+    assert_eq!(client.get("/home/1").await.status, 200);
+    let item = world.ended("item", 12).await;
+    let sent = 12 - served as u64;
+    assert_eq!((item.redirected, item.displaced, item.failed), (sent, sent, 0));
+
+    // Over the link where the plan says so; and where that leads nowhere, home serves after all.
+    world.publish(few(SpillMode::Proxy));
+    assert_eq!(client.get("/proxied/1").await.status, 200);
+    let line = world.end().await.pop().unwrap();
+    let reason = line["reason"].as_str().unwrap();
+    assert!(reason.starts_with("home has no room; the cloud: "), "{reason}");
+    assert_eq!(line["outcome"], "served");
+}
+
+#[tokio::test]
+async fn a_gateway_of_the_clouds_sends_what_it_has_no_room_for_to_functions() {
+    let service = Upstream::start("one").await;
+    let mut setup = Setup::of(&[&service]);
+    setup.forwards = true;
+    setup.weighted_qps = Some(0.001);
+    let world = setup.start().await;
+    let slb = world.config.service.slb_host.clone();
+    let mut client = world.client().await;
+    let mut ask = async |path: &str| {
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: {slb}\r\n\r\n")).await;
+        client.answer().await
+    };
+    let mut answers = Vec::new();
+    for _ in 0..12 {
+        answers.push(ask("/items/1?a=b").await);
+    }
+    let sent = answers.iter().filter(|answer| answer.status == 307).count();
+    assert!((2..12).contains(&sent), "{sent}");
+    assert!(answers.iter().map(|answer| answer.status).is_sorted());
+    let last = answers.last().unwrap();
+    assert_eq!(last.field("location"), Some("/items/1?a=b&spillway=functions"));
+    assert_eq!(last.field("cache-control"), Some("no-store"));
+    // Nobody is sent in circles, and what functions do not serve stays.
+    assert_eq!(ask("/items/1?spillway=functions").await.status, 200);
+    assert_eq!(ask("/home/1").await.status, 200);
+    assert_eq!(ask("/items/2").await.field("location"), Some("/items/2?spillway=functions"));
 }

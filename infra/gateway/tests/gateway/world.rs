@@ -14,6 +14,7 @@ use spillway_model::{ClientPrefix, KnobId, Plan, RouteId, Share, SiteId, UnixMil
 use spillway_part::client::Client as Caller;
 use spillway_part::follow::Publisher;
 use spillway_part::{Shutdown, clock};
+use spillway_test_support::until;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -77,6 +78,10 @@ pub(crate) struct Setup {
     pub(crate) mode: SpillMode,
     /// Where PROXY headers are believed from; by default, what the example says.
     pub(crate) sources: Vec<IpAddr>,
+    /// Whether the cloud's load balancer stands before it.
+    pub(crate) forwards: bool,
+    /// What its services can serve; by default, what the example says.
+    pub(crate) weighted_qps: Option<f64>,
 }
 
 /// A running one.
@@ -111,6 +116,8 @@ impl Setup {
             share: 0.0,
             mode: SpillMode::Redirect,
             sources: Vec::new(),
+            forwards: false,
+            weighted_qps: None,
         }
     }
 
@@ -134,6 +141,8 @@ impl Setup {
         };
         site.services = self.services.iter().map(service).collect();
         site.balancer.sources = std::mem::take(&mut self.sources);
+        site.balancer.forwards = self.forwards;
+        site.capacity.weighted_qps = self.weighted_qps.unwrap_or(site.capacity.weighted_qps);
         let cloud = match self.cloud {
             Some(cloud) => cloud,
             None => nowhere().await,
@@ -232,19 +241,13 @@ impl World {
 
     /// Waits until the load report is as wanted.
     pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Load) -> bool) -> Load {
-        let wait = async {
-            loop {
-                let load = self.load().await;
-                if wanted(&load) {
-                    return load;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+        let mut found = None;
+        let holds = async || {
+            found = Some(self.load().await).filter(|load| wanted(load));
+            found.is_some()
         };
-        match tokio::time::timeout(PATIENCE, wait).await {
-            Ok(load) => load,
-            Err(_) => panic!("waited in vain: {what}"),
-        }
+        until(what, PATIENCE, holds).await;
+        found.unwrap()
     }
 
     /// Waits until so many requests of a route have ended, and answers its counters.

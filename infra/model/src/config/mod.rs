@@ -20,7 +20,10 @@ use crate::ids::{KnobId, RouteId, SiteId};
 use crate::plan::{SpillMode, Tier};
 use crate::rank::{Salt, Share};
 
-pub use aws::{Aws, AwsFunction, AwsGateways, AwsRule};
+pub use aws::{
+    Aws, AwsAlarmEndpoint, AwsCapacity, AwsFunction, AwsGateways, AwsPrices, AwsProgram,
+    AwsReplicas, AwsRule,
+};
 pub use edit::{EditError, edited};
 pub use read::{Draft, Problem, Problems};
 
@@ -77,6 +80,10 @@ pub struct PlanConfig {
     /// How long a plan is good for; the agent renews it at a third of that.
     #[serde(default = "defaults::lease_secs")]
     pub lease_secs: u64,
+    /// Redis servers that the agent keeps a copy of the plan in, each `redis://…` or `rediss://…`:
+    /// functions in the cloud read it there.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
 }
 
 /// The authoritative name server.
@@ -106,8 +113,9 @@ pub struct Agent {
     /// Fraction of the uplink's cap to fill at most: 1 / (1 + headroom).
     #[serde(default = "defaults::target")]
     pub uplink_target: Share,
-    /// Fraction of the site's weighted QPS to use at most.
-    #[serde(default = "defaults::target")]
+    /// Fraction of the site's weighted QPS to use at most. Gateways keep to it from request to request, so
+    /// that little room for chance is needed.
+    #[serde(default = "defaults::compute_target")]
     pub compute_target: Share,
     /// A lower share must have sufficed for this long before the share is lowered.
     #[serde(default = "defaults::share_dwell_secs")]
@@ -133,7 +141,10 @@ pub struct Store {
     /// Database URLs, one a shard: `sqlite:FILE` (a relative FILE lies in the state folder) or
     /// `postgres://…`. Users are placed by them: add at the end, never reorder.
     pub shards: Vec<String>,
-    /// `process`, or `redis://…`.
+    /// Database URLs of replicas, `postgres://…`: one a shard, empty for a shard without; or none at all.
+    #[serde(default)]
+    pub replicas: Vec<String>,
+    /// `process`, `redis://…`, or `rediss://…` with TLS.
     #[serde(default = "defaults::cache")]
     pub cache: String,
 }
@@ -200,6 +211,10 @@ pub struct Balancer {
     /// `admin`, or 127.0.0.1 and ::1 when that is a loopback address. See [`Balancer::believed`].
     #[serde(default)]
     pub sources: Vec<IpAddr>,
+    /// In place of this balancer the cloud's load balancer stands before the gateways: it says who the
+    /// client is at the end of `X-Forwarded-For`, and nobody else reaches them.
+    #[serde(default)]
+    pub forwards: bool,
 }
 
 impl Balancer {
@@ -207,6 +222,9 @@ impl Balancer {
     /// who the client is. Nobody else is believed: a client could name itself whom it likes.
     #[must_use]
     pub fn believed(&self, peer: IpAddr) -> bool {
+        if self.forwards {
+            return false;
+        }
         let peer = peer.to_canonical();
         let own = self.admin.ip().to_canonical();
         match self.sources.as_slice() {
@@ -291,6 +309,10 @@ pub struct LocalCloud {
     /// An environment idle for this long is ended, in seconds.
     #[serde(default = "defaults::idle_secs")]
     pub idle_secs: u64,
+    /// Whether functions get and give every value of a header and parameter, as with the target
+    /// groups of `terraform/modules/public`, or the last one, as is AWS's default.
+    #[serde(default = "defaults::multi_value_headers")]
+    pub multi_value_headers: bool,
 }
 
 /// One route.
@@ -389,6 +411,9 @@ mod defaults {
     pub(super) fn target() -> Share {
         Share::clamped(0.8)
     }
+    pub(super) fn compute_target() -> Share {
+        Share::clamped(0.97)
+    }
     pub(super) fn share_dwell_secs() -> u64 {
         60
     }
@@ -418,6 +443,9 @@ mod defaults {
     }
     pub(super) fn idle_secs() -> u64 {
         300
+    }
+    pub(super) fn multi_value_headers() -> bool {
+        true
     }
     pub(super) fn weight() -> f64 {
         1.0

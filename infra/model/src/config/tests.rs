@@ -136,8 +136,15 @@ fn gateways_believe_the_balancer_and_nobody_else() {
         ("admin = \"127.0.0.1:9301\"", "admin = \"0.0.0.0:9301\""),
         ("listen = \"127.0.1.11:8080\"", "listen = \"10.0.0.11:8080\""),
     ] {
-        let found = problems(&EXAMPLE.replace(from, to)).join("\n");
+        let text = EXAMPLE.replace(from, to);
+        let found = problems(&text).join("\n");
         assert!(found.contains("sources = [\"IP\"]"), "{found}");
+        // Behind the cloud's load balancer nobody is believed by a PROXY header.
+        let text = text.replace("# forwards = false", "forwards = true");
+        let config = Config::parse(&text, Path::new(".")).unwrap();
+        assert!(!believed(&config.sites[0].balancer, "127.0.0.1"));
+        let found = problems(&text.replace("# sources", "sources")).join("\n");
+        assert!(found.contains("write one or the other"), "{found}");
     }
 }
 
@@ -250,10 +257,49 @@ fn stores_that_no_driver_would_open_are_found_without_their_passwords() {
         let text = EXAMPLE.replace("sqlite:one-code.db", good);
         assert!(Config::parse(&text, Path::new(".")).is_ok(), "{good}");
     }
-    for good in ["redis://h", "redis://:p@[::1]:6379/0", "redis://127.0.0.1:6379"] {
+    for good in ["redis://h", "redis://:p@[::1]:6379/0", "rediss://cache.example.test:6379"] {
         let text = EXAMPLE.replace("\"process\"", &format!("\"{good}\""));
         assert!(Config::parse(&text, Path::new(".")).is_ok(), "{good}");
     }
+}
+
+#[test]
+fn replicas_go_with_shards_on_servers() {
+    let none = "# replicas = []";
+    assert!(Config::parse(EXAMPLE, Path::new(".")).unwrap().store.replicas.is_empty());
+    let text = EXAMPLE.replace("\"sqlite:one-code.db\"", "\"postgres://a/d\", \"postgres://b/d\"");
+    let parsed = |replicas: &str| {
+        let text = text.replace(none, &format!("replicas = [{replicas}]"));
+        Config::parse(&text, Path::new(".")).map(|config| config.store.replicas)
+    };
+    assert_eq!(parsed("\"\", \"postgres://u:p@c/d\"").unwrap(), ["", "postgres://u:p@c/d"]);
+    for (replicas, says) in [
+        ("\"\"", "there are 1 replicas for 2 shards"),
+        ("\"\", \"postgres://a/d\"", "`postgres://a/d` stands twice"),
+        ("\"redis://u:pw@c\", \"\"", "`redis://u:…@c` is of no known kind: write postgres://"),
+        ("\"sqlite:a.db\", \"\"", "`sqlite:a.db` is of a shard that is a file, or is one"),
+        ("\"postgres://c\", \"\"", "names no database"),
+    ] {
+        let told = parsed(replicas).unwrap_err().to_string();
+        assert!(told.contains(says), "{told}");
+    }
+    told(&[(none, "replicas = [\"postgres://c/d\"]", "is of a shard that is a file, or is one")]);
+}
+
+#[test]
+fn mirrors_of_the_plan_are_redis_servers() {
+    let none = "# mirrors = [\"redis://127.0.0.1:6379\"]";
+    assert!(Config::parse(EXAMPLE, Path::new(".")).unwrap().plan.mirrors.is_empty());
+    let two = EXAMPLE.replace(none, "mirrors = [\"redis://a:1\", \"rediss://a:1\"]");
+    let mirrors = Config::parse(&two, Path::new(".")).unwrap().plan.mirrors;
+    assert_eq!(mirrors, ["redis://a:1", "rediss://a:1"]);
+    let nine: String = (0..9).map(|i| format!("\"redis://h{i}\",")).collect();
+    told(&[
+        (none, "mirrors = [\"process\"]", "`process` is of no known kind: write redis://HOST"),
+        (none, "mirrors = [\"rediss://u:pw@:1\"]", "`rediss://u:…@:1` names no host"),
+        (none, "mirrors = [\"redis://h\", \"redis://h\"]", "`redis://h` stands twice"),
+        (none, &format!("mirrors = [{nine}]"), "there are 9 mirrors; write 8 at most"),
+    ]);
 }
 
 #[test]
@@ -315,15 +361,34 @@ fn on_aws(edits: &[(&str, &str)]) -> Result<Config, Problems> {
 fn the_section_for_aws_is_valid_once_uncommented() {
     let aws = on_aws(&[]).unwrap().cloud.aws.unwrap();
     let gateways = aws.gateways.unwrap();
-    assert_eq!((gateways.max, gateways.after_secs, gateways.keep_secs), (8, 60, 300));
+    assert_eq!((gateways.max, gateways.boot_secs), (8, 60));
     assert_eq!(aws.rules.len(), 1);
     assert_eq!(aws.functions["one-code"].alias, "live");
-    let defaults =
-        [("after_secs = 60 ", "# "), ("keep_secs = 300 ", "# "), ("alias = \"live\" ", "# ")];
+    assert_eq!(aws.functions["one-code"].program, AwsProgram::OneCode);
+    assert_eq!(aws.functions["alarm"].program, AwsProgram::Alarm);
+    let defaults = [
+        ("boot_secs = 60 ", "# "),
+        ("gateway_usd_per_hour = 0.0725", ""),
+        ("functions_usd_per_million = 0.53", ""),
+        ("alias = \"live\" ", "# "),
+        ("program = \"one-code\" ", "# "),
+    ];
     let aws = on_aws(&defaults).unwrap().cloud.aws.unwrap();
     let gateways = aws.gateways.unwrap();
-    assert_eq!((gateways.after_secs, gateways.keep_secs), (60, 300));
-    assert_eq!(aws.functions["one-code"].alias, "live");
+    assert_eq!(gateways.boot_secs, 60);
+    let prices = (aws.prices.gateway_usd_per_hour, aws.prices.functions_usd_per_million);
+    assert_eq!(prices, (0.0725, 0.53));
+    let function = &aws.functions["one-code"];
+    assert_eq!((function.alias.as_str(), function.program), ("live", AwsProgram::OneCode));
+    assert_eq!((function.warm_max, function.warm_qps), (20, 50.0));
+    let endpoint = aws.alarm_endpoint.unwrap();
+    assert_eq!((endpoint.topics.len(), endpoint.stand_in), (1, None));
+    let capacity = aws.capacity.unwrap();
+    assert_eq!((capacity.max_units, capacity.requests_per_connection), (500, 1.0));
+    assert_eq!((capacity.after_secs, capacity.keep_secs), (30, 3600));
+    let replicas = aws.replicas.unwrap();
+    assert_eq!((replicas.cache_max, replicas.database_max), (1, 2));
+    assert_eq!((replicas.after_secs, replicas.keep_secs, aws.billing), (120, 1800, true));
     let template = [(
         "autoscaling_group = \"east-gateways\"\n# launch_template",
         "subnets = [\"subnet-1\"]\nlaunch_template",
@@ -336,13 +401,49 @@ fn mistakes_about_aws_are_found() {
     let cases = [
         ("region = \"eu-central-1\"", "region = \"Frankfurt\"", "`Frankfurt` is no region"),
         (
+            "region = \"eu-central-1\"",
+            "region = \"eu-west-1\"",
+            "region `eu-central-1` is not cloud.aws.region, which is `eu-west-1`",
+        ),
+        (
+            "https://sqs.eu-central-1.",
+            "https://sqs.eu-west-1.",
+            "region `eu-west-1` is not cloud.aws.region",
+        ),
+        ("topics = [\"arn:aws:sns:", "topics = [\"arn:aws:sns:x:", "no ARN of a topic"),
+        (
+            "123456789012:targetgroup/east-gateways/",
+            "123456789012:loadbalancer/app/east/",
+            "is no ARN of a target group, which has `:targetgroup/` in it",
+        ),
+        (
+            "123456789012:targetgroup/east-one-code/",
+            "123456789012:listener-rule/app/east/",
+            "is no ARN of a target group",
+        ),
+        ("listener-rule/app/east/", "listener/app/east/", "is no ARN of a rule"),
+        ("loadbalancer/app/east/", "loadbalancer/net/east/", "is no ARN of an application load"),
+        (
+            "123456789012:targetgroup/east-gateways/",
+            "123456789013:targetgroup/east-gateways/",
+            "account 123456789013 is not 123456789012, which cloud.aws.rule.0.arn is in",
+        ),
+        (
+            "name = \"east-alarm\"",
+            "name = \"east-one-code\"",
+            "`east-one-code` is the function of cloud.aws.functions.alarm.name already",
+        ),
+        ("alias = \"live\" ", "alias = \"3\" ", "`3` is the number of a version"),
+        ("alias = \"live\" ", "alias = \"now:on\" ", "`now:on` is no alias"),
+        (
             "admin = \"127.0.0.1:9411\"",
             "admin = \"127.0.0.1:9401\"",
             "9401 is taken by cloud.local.admin",
         ),
         ("weighted_qps = 1500              #", "weighted_qps = 0 #", "0 must be a number above 0"),
         ("max = 8 ", "max = 0 ", "0 is too small"),
-        ("keep_secs = 300 ", "keep_secs = 90_000 ", "90000 is too large"),
+        ("boot_secs = 60 ", "boot_secs = 90_000 ", "90000 is too large"),
+        ("gateway_usd_per_hour = 0.0725", "gateway_usd_per_hour = 0", "0 must be above 0"),
         ("# launch_template", "launch_template", "leave one of the two out"),
         ("autoscaling_group = ", "# ", "name what starts gateways"),
         ("# subnets", "subnets", "together with a launch template"),
@@ -352,7 +453,29 @@ fn mistakes_about_aws_are_found() {
             "[cloud.aws.functions.other]",
             "there is no [[cloud.function]] `other`",
         ),
+        (
+            "[[cloud.function]]\nname = \"one-code\"",
+            "[[cloud.function]]\nname = \"alarm\"\ngroups = [\"notices\"]\n\n[[cloud.function]]\nname = \"one-code\"",
+            "program alarm serves no groups",
+        ),
+        ("program = \"alarm\"", "program = \"siren\"", "unknown variant `siren`"),
         ("cache = \"east-cache\"", "cache = \"\"", "`` is no name"),
+        ("cache = \"east-cache\"", "", "no cloud.aws.cache to add replicas to"),
+        ("max_units = 500 ", "max_units = 99 ", "AWS reserves at least 100"),
+        ("load_balancer = \"arn:", "load_balancer = \"", "is no ARN"),
+        ("cache_max = 1 ", "cache_max = 6 ", "6 is too large"),
+        ("warm_qps = 50 ", "# warm_qps", "0 must be a number above 0"),
+        (
+            "listen = \"0.0.0.0:8443\"",
+            "listen = \"127.0.0.1:9401\"",
+            "is taken by cloud.local.admin",
+        ),
+        ("topics = [\"arn:aws:sns:", "topics = [\"arn:aws:sqs:", "no ARN of a topic"),
+        (
+            "# requests_per_connection",
+            "requests_per_connection = 0.0 # ",
+            "0 must be a number above 0",
+        ),
         ("name = \"east-one-code\"\nalias", "name = \"\"\nalias", "`` is no name"),
         ("[[cloud.aws.rule]]\narn = \"arn:", "[[cloud.aws.rule]]\narn = \"", "is no ARN"),
         // What is missing is told where it is missing, and hides no other mistake.

@@ -178,3 +178,35 @@ async fn a_broken_listener_is_an_error() {
     let served = http(listener, Router::new(), limits(), Shutdown::new());
     assert_eq!(soon(served).await.unwrap_err().kind(), io::ErrorKind::InvalidInput);
 }
+
+#[tokio::test]
+async fn a_handshake_has_a_deadline_gives_way_and_harms_nobody_else() {
+    // One byte is the handshake: 1 is welcome.
+    async fn shake(mut stream: TcpStream) -> io::Result<TcpStream> {
+        match stream.read_u8().await? {
+            1 => Ok(stream),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+    let brief = Duration::from_millis(30);
+    for (connections_max, first_head) in [(1, SOON), (2, brief)] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (at, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
+        let limits = Limits { connections_max, first_head, ..limits() };
+        let app = Router::new().route("/", get(async || "here"));
+        let serving = tokio::spawn(over(listener, shake, app, limits, shutdown.clone()));
+        let mut silent = TcpStream::connect(at).await.unwrap();
+        if connections_max == 2 {
+            assert_eq!(answer(&mut silent).await, "", "the deadline");
+        }
+        let mut wrong = TcpStream::connect(at).await.unwrap();
+        wrong.write_all(&[2]).await.unwrap();
+        let mut right = TcpStream::connect(at).await.unwrap();
+        right.write_all(&[&[1], REQUEST].concat()).await.unwrap();
+        assert!(answer(&mut right).await.ends_with("here"));
+        assert_eq!(answer(&mut silent).await, "");
+        assert_eq!(answer(&mut wrong).await, "");
+        shutdown.cancel();
+        soon(serving).await.unwrap().unwrap();
+    }
+}

@@ -33,7 +33,8 @@ variables {
   name          = "shop"
   sites         = ["east", "west"]
   load_balancer = { arn_suffix = "app/shop/1" }
-  functions     = { one-code = { name = "shop-one-code", reserved_concurrency = 200 }, alarm = { name = "shop-alarm" } }
+  functions     = { one-code = { name = "shop-one-code", reserved_concurrency = 200 }, scans = { name = "shop-scans" }, alarm = { name = "shop-alarm", program = "alarm" } }
+  subscribers   = { function = { name = "shop-alarm", arn = "arn:aws:lambda:eu-west-1:111122223333:function:shop-alarm" } }
   gateways      = { asg_name = "shop-gateways" }
   links = {
     east = { vpn = { connection_id = "vpn-1" } }
@@ -44,12 +45,23 @@ variables {
 run "whole" {
   assert {
     condition = keys(aws_cloudwatch_metric_alarm.this) == [
-      "account-busy", "busy-alarm", "busy-one-code", "degraded-east", "degraded-west", "erring-alarm", "erring-one-code",
+      "account-busy", "busy-one-code", "busy-scans", "degraded-east", "degraded-west", "erring-one-code", "erring-scans",
       "failing", "line-down-west", "link-degraded-east", "link-degraded-west", "link-down-east", "link-down-west",
-      "refusing", "silent-east", "silent-west", "slow", "spilling-most-east", "spilling-most-west", "throttled-alarm",
-      "throttled-one-code", "unread", "uplink-full-east", "uplink-full-west",
+      "refusing", "silent-east", "silent-west", "slow", "spilling-most-east", "spilling-most-west",
+      "throttled-one-code", "throttled-scans", "unread", "untold", "uplink-full-east", "uplink-full-west",
     ]
     error_message = "Everything that there is is watched."
+  }
+  assert {
+    condition = alltrue(concat(
+      [for alarm in values(aws_cloudwatch_metric_alarm.this) : startswith(alarm.alarm_name, "shop/")],
+      [for alarm in values(aws_cloudwatch_composite_alarm.this) : startswith(alarm.alarm_name, "shop/")],
+    ))
+    error_message = "No name of an alarm begins as those of a site set shop-east do."
+  }
+  assert {
+    condition     = !startswith(aws_cloudwatch_metric_alarm.this["untold"].alarm_description, "spillway:") && one(aws_cloudwatch_metric_alarm.this["untold"].metric_query).metric[0].dimensions.FunctionName == "shop-alarm"
+    error_message = "People hear of an agent that is not told; it asks for no tier."
   }
   assert {
     condition     = startswith(aws_cloudwatch_metric_alarm.this["failing"].alarm_description, "spillway: tier=2 for=10m\n")
@@ -82,7 +94,7 @@ run "whole" {
     error_message = "A function is measured by what is reserved for it."
   }
   assert {
-    condition     = strcontains(one([for query in aws_cloudwatch_metric_alarm.this["busy-alarm"].metric_query : query.expression if query.id == "result"]), "/ 1000")
+    condition     = strcontains(one([for query in aws_cloudwatch_metric_alarm.this["busy-scans"].metric_query : query.expression if query.id == "result"]), "/ 1000")
     error_message = "Without a reservation, by what the account has."
   }
   assert {
@@ -98,7 +110,7 @@ run "whole" {
     error_message = "Silence is an alarm of its own, and changes no other."
   }
   assert {
-    condition     = output.requests["shop-failing"] == { tier = 2, lease = "10m", site = null } && output.requests["shop-uplink-full-west"].site == "west"
+    condition     = output.requests["shop/failing"] == { tier = 2, lease = "10m", site = null } && output.requests["shop/uplink-full-west"].site == "west"
     error_message = "The output says the same as the descriptions."
   }
   assert {
@@ -109,7 +121,7 @@ run "whole" {
 
 run "composites" {
   assert {
-    condition     = aws_cloudwatch_composite_alarm.this["overwhelmed"].alarm_rule == "(ALARM(\"shop-failing\")) AND (ALARM(\"shop-uplink-full-east\") OR ALARM(\"shop-uplink-full-west\"))"
+    condition     = aws_cloudwatch_composite_alarm.this["overwhelmed"].alarm_rule == "(ALARM(\"shop/failing\")) AND (ALARM(\"shop/uplink-full-east\") OR ALARM(\"shop/uplink-full-west\"))"
     error_message = "One of each list of kinds."
   }
   assert {
@@ -117,7 +129,7 @@ run "composites" {
     error_message = "The last resort is asked for only when both sides are at their end."
   }
   assert {
-    condition     = strcontains(aws_cloudwatch_composite_alarm.this["exhausted"].alarm_rule, "ALARM(\"shop-account-busy\")")
+    condition     = strcontains(aws_cloudwatch_composite_alarm.this["exhausted"].alarm_rule, "ALARM(\"shop/account-busy\")")
     error_message = "The account's limit is a limit too."
   }
 }
@@ -152,6 +164,7 @@ run "nothing_but_the_queue" {
     sites         = []
     load_balancer = null
     functions     = {}
+    subscribers   = {}
     gateways      = null
     links         = {}
   }
@@ -174,7 +187,7 @@ run "changed_by_the_caller" {
     error_message = "With tier 0 it only tells people."
   }
   assert {
-    condition     = output.requests["shop-failing"] == { tier = 3, lease = "90s", site = null } && aws_cloudwatch_metric_alarm.this["failing"].datapoints_to_alarm == 1
+    condition     = output.requests["shop/failing"] == { tier = 3, lease = "90s", site = null } && aws_cloudwatch_metric_alarm.this["failing"].datapoints_to_alarm == 1
     error_message = "What was not changed is of the catalogue, but never more breaching periods than periods."
   }
   assert {

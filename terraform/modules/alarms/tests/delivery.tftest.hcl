@@ -46,7 +46,7 @@ run "encrypted" {
   }
   assert {
     condition = { for statement in jsondecode(aws_kms_key.this.policy).Statement : statement.Principal.Service => statement.Condition.ArnLike["aws:SourceArn"] if statement.Sid != "Account" } == {
-      "cloudwatch.amazonaws.com" = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:shop-*"
+      "cloudwatch.amazonaws.com" = "arn:aws:cloudwatch:us-east-1:111122223333:alarm:shop/*"
       "events.amazonaws.com"     = "arn:aws:events:us-east-1:111122223333:rule/shop-*"
       "sns.amazonaws.com"        = "arn:aws:sns:us-east-1:111122223333:shop-*"
     }
@@ -101,7 +101,7 @@ run "who_hears" {
     error_message = "Events go to the queue, and what cannot be delivered is kept."
   }
   assert {
-    condition     = jsondecode(aws_cloudwatch_event_rule.this["alarms"].event_pattern).resources[0].prefix == "arn:aws:cloudwatch:us-east-1:111122223333:alarm:shop-"
+    condition     = jsondecode(aws_cloudwatch_event_rule.this["alarms"].event_pattern).resources[0].prefix == "arn:aws:cloudwatch:us-east-1:111122223333:alarm:shop/"
     error_message = "Only our alarms."
   }
   assert {

@@ -189,3 +189,27 @@ run "agent_on_ec2" {
     error_message = "It has its credentials from its instance."
   }
 }
+
+# The process names every call as IAM does, so its source says what it must be allowed. Where this folder is a copy without
+# the source, there is nothing to compare.
+run "what_the_agent_calls" {
+  assert {
+    condition = alltrue([for call in distinct(flatten([for path in fileset("../../../agent/aws/src", "**/*.rs") :
+      regexall("\"((?:autoscaling|cloudwatch|ec2|elasticache|elasticloadbalancing|lambda|rds|servicequotas|sqs):[A-Z][A-Za-z0-9]+)\"", file("../../../agent/aws/src/${path}")) if !startswith(path, "deploy/") && !strcontains(path, "tests")
+      ])) : contains(flatten([for statements in [
+        local.observe, local.scale_group, local.launch, local.traffic, local.functions, local.cache, local.database, local.queue
+    ] : jsondecode(statements)[*].Action]), call)])
+    error_message = "the role must be allowed what agent/aws calls: compare the names in its source with grants*.tf"
+  }
+}
+
+run "functions_that_are_called_now_and_then" {
+  variables {
+    levers = { functions = { alarm = { program = "alarm", arn = "arn:aws:lambda:eu-west-1:111122223333:function:shop-alarm", alias_arn = "arn:aws:lambda:eu-west-1:111122223333:function:shop-alarm:live" } } }
+  }
+
+  assert {
+    condition     = !contains(keys(aws_iam_policy.agent), "functions")
+    error_message = "what tells of alarms is kept warm for nobody"
+  }
+}

@@ -94,6 +94,10 @@ run "two_hosts" {
     error_message = "all hosts have the same configuration"
   }
   assert {
+    condition     = { for path, text in output.zone_files : "/etc/spillway/${path}" => text } == { for path, text in output.files.b : path => text if endswith(path, ".zone") } && keys(output.zone_files) == jsondecode(regex("zone_files = (.*)", output.config)[0])
+    error_message = "the zones stand where the configuration has them"
+  }
+  assert {
     condition     = strcontains(output.config, "admin = \"10.8.0.20:9301\"\nlisten = \"[::]:443\"\nsources = [\"10.8.0.11\",\"10.8.0.12\"]\n")
     error_message = "the balancer takes both VIPs, is read where it floats, and is believed from both hosts"
   }
@@ -189,26 +193,80 @@ run "aws" {
   command = plan
   variables {
     hosts = { a = merge(var.hosts.a, { roles = ["agent", "aws", "dns", "balancer", "gateway", "service"] }) }
-    site_set = merge(var.site_set, { cloud = merge(var.site_set.cloud, { aws = {
-      region    = "eu-central-1"
-      name      = "east"
-      gateways  = { autoscaling_group = "east-gateways", target_group = "arn:aws:g", weighted_qps = 1500, max = 8 }
-      rules     = [{ arn = "arn:aws:r", target_group = "arn:aws:f" }]
-      functions = { one-code = { name = "east-one-code", alias = "live" } }
+    site_set = merge(var.site_set, { plan = merge(var.site_set.plan, { mirrors = ["rediss://east-cache:6379"] }), cloud = merge(var.site_set.cloud, { aws = {
+      region         = "eu-central-1"
+      name           = "east"
+      billing        = true
+      cache          = "east-cache"
+      capacity       = { load_balancer = "arn:aws:l", max_units = 500 }
+      replicas       = { weighted_qps = 800, cache_max = 2 }
+      alarm_endpoint = { certificate = "/etc/spillway/alarms.pem", key = "/etc/spillway/alarms.key", topics = ["arn:aws:t"] }
+      gateways       = { autoscaling_group = "east-gateways", target_group = "arn:aws:g", weighted_qps = 1500, max = 8 }
+      rules          = [{ arn = "arn:aws:r", target_group = "arn:aws:f" }]
+      functions      = { alarm = { name = "east-alarm", program = "alarm" }, one-code = { name = "east-one-code", alias = "live", warm_max = 20, warm_qps = 40 } }
     } }) })
   }
   assert {
     condition = strcontains(output.config, join("\n", [
-      "[cloud.aws]", "admin = \"10.8.0.11:9411\"", "name = \"east\"", "region = \"eu-central-1\"", "",
+      "[cloud.aws]", "admin = \"10.8.0.11:9411\"", "billing = true", "cache = \"east-cache\"", "name = \"east\"", "region = \"eu-central-1\"", "",
       "[cloud.aws.gateways]", "autoscaling_group = \"east-gateways\"", "max = 8", "target_group = \"arn:aws:g\"", "weighted_qps = 1500", "",
+      "[cloud.aws.capacity]", "load_balancer = \"arn:aws:l\"", "max_units = 500", "",
+      "[cloud.aws.replicas]", "cache_max = 2", "weighted_qps = 800", "",
+      "[cloud.aws.alarm_endpoint]", "certificate = \"/etc/spillway/alarms.pem\"", "key = \"/etc/spillway/alarms.key\"", "listen = \"10.8.0.11:9443\"", "topics = [\"arn:aws:t\"]", "",
       "[[cloud.aws.rule]]", "arn = \"arn:aws:r\"", "target_group = \"arn:aws:f\"", "",
-      "[cloud.aws.functions.one-code]", "alias = \"live\"", "name = \"east-one-code\"", "",
+      "[cloud.aws.functions.alarm]", "name = \"east-alarm\"", "program = \"alarm\"", "",
+      "[cloud.aws.functions.one-code]", "alias = \"live\"", "name = \"east-one-code\"", "warm_max = 20", "warm_qps = 40", "",
     ]))
     error_message = "what module public gives out is in the configuration"
   }
   assert {
+    condition     = strcontains(output.config, "[plan]\nmirrors = [\"rediss://east-cache:6379\"]\n")
+    error_message = "functions read the plan where the agent writes it"
+  }
+  assert {
     condition     = contains(keys(local.hosts.a.packages), "spillway-aws") && contains(local.hosts.a.units, "spillway-aws")
     error_message = "the host with role aws runs what acts on plans"
+  }
+}
+
+run "gateways_in_the_cloud" {
+  command = plan
+  variables {
+    hosts          = { a = merge(var.hosts.a, { roles = ["agent", "aws", "dns", "balancer", "gateway", "service"] }) }
+    site_set       = merge(var.site_set, { cloud = merge(var.site_set.cloud, { aws = { region = "eu-central-1", name = "east" } }) })
+    keys           = { folder = "./tests/keys" }
+    cloud_gateways = { port = 8082, admin_port = 9311, service = "other-service" }
+  }
+  assert {
+    condition = strcontains(output.gateway_config, join("\n", [
+      "[[site]]", "id = \"east-cloud\"", "vips = [\"192.0.2.10\"]", "",
+      ])) && strcontains(output.gateway_config, join("\n", [
+      "[[site.gateway]]", "admin = \"0.0.0.0:9311\"", "listen = \"0.0.0.0:8082\"", "name = \"cloud-gateway\"", "",
+      "[[site.service]]", "admin = \"127.0.0.1:9321\"", "groups = [\"codes\"]", "listen = \"127.0.0.1:8083\"", "name = \"other-service\"", "",
+      "[cloud]", "slb_addresses = [\"198.51.100.1\"]", "",
+      "[[cloud.function]]",
+    ]))
+    error_message = "an EC2 gateway is a site of its own with a gateway and a service beside it, and moves no levers"
+  }
+  assert {
+    condition     = alltrue([for table in ["service", "plan", "dns", "agent", "store"] : regex("(?s)\\[${table}\\]\n.*?\n\n", output.config) == regex("(?s)\\[${table}\\]\n.*?\n\n", output.gateway_config)]) && length(regexall("\\[\\[site\\]\\]", output.gateway_config)) == 1
+    error_message = "all else is as at home"
+  }
+  assert {
+    condition     = length(regexall("forwards = true", output.gateway_config)) == 1 && length(regexall("sources|forwards", "${output.gateway_config}${output.config}")) == 2
+    error_message = "the load balancer says there who a client is, and nobody else"
+  }
+  assert {
+    condition     = output.public_key == file("./tests/keys/plan.pub")
+    error_message = "plans are verified with the same key"
+  }
+}
+
+run "no_gateways_in_the_cloud" {
+  command = plan
+  assert {
+    condition     = output.gateway_config == null && output.public_key == null
+    error_message = "what nobody asks for is not rendered"
   }
 }
 

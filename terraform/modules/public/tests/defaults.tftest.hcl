@@ -109,8 +109,8 @@ run "by_default" {
     error_message = "no gateway may run unasked"
   }
   assert {
-    condition     = output.database == null && output.cache.port == 6379 && output.secrets.database_admin_arn == null
-    error_message = "the cache is there by default, the database is not"
+    condition     = output.database == null && output.cache.port == 6379 && output.secrets.database_admin_arn == null && !contains(keys(aws_lambda_function.this["one-code"].environment[0].variables), "SPILLWAY_REPLICAS") && !strcontains(base64decode(aws_launch_template.gateway[0].user_data), "SPILLWAY_REPLICAS")
+    error_message = "the cache is there by default, the database and its readers are not"
   }
   assert {
     condition     = alltrue([for tags in [aws_vpc.this.tags, aws_lb.this.tags, aws_kms_key.this.tags, aws_s3_bucket.logs.tags, aws_lambda_function.this["one-code"].tags] : tags["spillway:site-set"] == "east" && tags.team == "codes"])

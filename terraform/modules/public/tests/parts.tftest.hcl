@@ -58,8 +58,14 @@ run "everything" {
     error_message = "a function must be as it was asked for"
   }
   assert {
-    condition     = aws_lb_listener_rule.function["scans"].priority == 7 && aws_lb_listener_rule.function["codes"].priority >= 1000 && aws_lb_listener_rule.function["codes"].priority < 41000
+    condition     = aws_lb_listener_rule.function["scans"].priority == 14 && aws_lb_listener_rule.function["codes"].priority >= 2000 && aws_lb_listener_rule.function["codes"].priority < 42000
     error_message = "a rule's place must be the given one, or one drawn from the name before all catch-alls"
+  }
+  assert {
+    condition = aws_lb_listener_rule.function_alone["scans"].priority == 13 && alltrue([for key, rule in aws_lb_listener_rule.function_alone :
+      rule.priority == aws_lb_listener_rule.function[key].priority - 1 && one(rule.action).target_group_arn == aws_lb_target_group.function[key].arn
+    && contains(flatten(rule.condition[*].query_string[*].value), "functions")])
+    error_message = "what gateways have no room for must be for the function alone, before the rule that may give it to them"
   }
   assert {
     condition     = keys(output.load_balancer.rule_arns) == ["codes", "scans", "venues"]
@@ -80,7 +86,7 @@ run "everything" {
     error_message = "an instance that the agent launches by itself must be tagged with all that comes with it"
   }
   assert {
-    condition = alltrue([for words in ["fetch \"packages/spillway-gateway.deb\"", "fetch \"config/spillway.toml\" /etc/spillway/spillway.toml", "fetch \"config/plan.pub\" /var/lib/spillway/plan.pub", "systemctl enable --now spillway-one-code@cloud-service.service spillway-gateway@cloud-gateway.service", "X-aws-ec2-metadata-token", "secret ONE_CODE_SECRET \"arn:", "secret PGPASSWORD \"arn:", "$${BASH_REMATCH[1]}"] :
+    condition = alltrue([for words in ["fetch \"packages/spillway-gateway.deb\"", "fetch \"config/spillway.toml\" /etc/spillway/spillway.toml", "fetch \"config/plan.pub\" /var/lib/spillway/plan.pub", "systemctl enable --now spillway-one-code@cloud-service.service spillway-gateway@cloud-gateway.service", "X-aws-ec2-metadata-token", "echo 'SPILLWAY_CACHE=rediss://", "secret ONE_CODE_SECRET \"arn:", "secret PGPASSWORD \"arn:", "$${BASH_REMATCH[1]}"] :
       strcontains(base64decode(aws_launch_template.gateway[0].user_data), replace(words, "$$", "$"))
     ])
     error_message = "an instance must fetch its packages and configuration with its role, and start its units"
@@ -96,6 +102,12 @@ run "everything" {
   assert {
     condition     = [for override in aws_autoscaling_group.gateways[0].mixed_instances_policy[0].launch_template[0].override : override.instance_type] == ["c7g.large", "c6g.large", "m7g.large"]
     error_message = "where the first instance type is sold out the others must stand in"
+  }
+  assert {
+    condition = [for refresh in aws_autoscaling_group.gateways[0].instance_refresh : [
+      refresh.strategy, refresh.preferences[0].min_healthy_percentage, refresh.preferences[0].max_healthy_percentage
+    ]] == [["Rolling", 100, 110]]
+    error_message = "another template must reach those that run, each replaced before it ends and a tenth of them at a time"
   }
 
   assert {
@@ -116,8 +128,8 @@ run "everything" {
     error_message = "functions, gateways and the database must reach the site's port and no other"
   }
   assert {
-    condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.site : rule.cidr_ipv4 != "0.0.0.0/0" && rule.cidr_ipv6 != "::/0"]) && length(aws_vpc_security_group_ingress_rule.site) == 4
-    error_message = "the site, and only it, must reach the gateways' two ports over the link"
+    condition     = alltrue([for rule in aws_vpc_security_group_ingress_rule.site : rule.cidr_ipv4 != "0.0.0.0/0" && rule.cidr_ipv6 != "::/0"]) && sort(keys(aws_vpc_security_group_ingress_rule.site)) == sort(flatten([for to in ["cache-%s-6379", "gateways-%s-9311"] : [for block in ["10.8.0.0/16", "2001:db8:8::/48"] : format(to, block)]]))
+    error_message = "the site, and only it, must reach the gateways' two ports and the cache over the link"
   }
 
   # Data.
@@ -132,6 +144,13 @@ run "everything" {
   assert {
     condition     = { for parameter in aws_rds_cluster_parameter_group.this[0].parameter : parameter.name => parameter.value }["rds.logical_replication"] == "1" && { for parameter in aws_rds_cluster_parameter_group.this[0].parameter : parameter.name => parameter.value }["rds.force_ssl"] == "1"
     error_message = "a database that follows the site must speak logical replication, and TLS alone"
+  }
+
+  assert {
+    condition = alltrue([for key in ["codes", "scans"] :
+      aws_lambda_function.this[key].environment[0].variables.SPILLWAY_REPLICAS == "${aws_rds_cluster.this[0].endpoint}=${aws_rds_cluster.this[0].reader_endpoint}"
+    ]) && strcontains(base64decode(aws_launch_template.gateway[0].user_data), "echo 'SPILLWAY_REPLICAS=${aws_rds_cluster.this[0].endpoint}=${aws_rds_cluster.this[0].reader_endpoint}'")
+    error_message = "functions and gateways must read at the cluster's reader endpoint where it is a shard"
   }
 
   # Storage, key, edge.

@@ -120,6 +120,26 @@ run "network_on_premises_ports" {
   expect_failures = [var.network]
 }
 
+run "network_on_premises_agents" {
+  command = plan
+
+  variables {
+    network = { on_premises = { cidr_blocks = ["10.8.0.0/16"], agents = ["http://10.8.0.11:9100"] } }
+  }
+
+  expect_failures = [var.network]
+}
+
+run "network_on_premises_agents_without_port" {
+  command = plan
+
+  variables {
+    network = { on_premises = { cidr_blocks = ["10.8.0.0/16"], agents = ["10.8.0.11"] } }
+  }
+
+  expect_failures = [var.network]
+}
+
 run "certificate" {
   command = plan
 

@@ -160,6 +160,68 @@ run "function_priority" {
   expect_failures = [var.functions]
 }
 
+run "function_program" {
+  command = plan
+
+  variables {
+    functions = { one-code = { program = "two-code", groups = ["codes"], path_patterns = ["/*"] } }
+  }
+
+  expect_failures = [var.functions]
+}
+
+run "alarm_with_groups" {
+  command = plan
+
+  variables {
+    network   = { on_premises = { cidr_blocks = ["10.8.0.0/16"], agents = ["10.8.0.11:9100"] } }
+    functions = { alarm = { program = "alarm", groups = ["codes"] } }
+  }
+
+  expect_failures = [var.functions]
+}
+
+run "alarm_with_patterns" {
+  command = plan
+
+  variables {
+    network   = { on_premises = { cidr_blocks = ["10.8.0.0/16"], agents = ["10.8.0.11:9100"] } }
+    functions = { alarm = { program = "alarm", path_patterns = ["/alarms"] } }
+  }
+
+  expect_failures = [var.functions]
+}
+
+run "alarm_without_agents" {
+  command = plan
+
+  variables {
+    functions = { alarm = { program = "alarm" } }
+  }
+
+  expect_failures = [var.functions]
+}
+
+run "function_without_patterns" {
+  command = plan
+
+  variables {
+    functions = { one-code = { groups = ["codes"] } }
+  }
+
+  expect_failures = [var.functions]
+}
+
+run "secrets_of_the_operator" {
+  command = plan
+
+  variables {
+    secrets = { service = "ONE_CODE_SECRET", operator = "TOKEN" }
+  }
+
+  expect_failures = [var.secrets]
+}
+
 run "secrets_without_the_service" {
   command = plan
 
@@ -221,4 +283,15 @@ run "two_functions_of_one_priority" {
   }
 
   expect_failures = [aws_lb_listener_rule.function]
+}
+
+run "patterns_beside_gateways" {
+  command = plan
+
+  variables {
+    functions = { a = { groups = ["a"], path_patterns = ["/a", "/b", "/c", "/d", "/e"] } }
+    gateways  = { instance_types = ["c7g.large"], max = 2, packages = ["packages/a.deb"] }
+  }
+
+  expect_failures = [aws_lb_listener_rule.function_alone]
 }

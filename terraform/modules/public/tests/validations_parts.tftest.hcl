@@ -30,6 +30,26 @@ run "gateways_types" {
   expect_failures = [var.gateways]
 }
 
+run "types_of_two_architectures" {
+  command = plan
+
+  variables {
+    gateways = { instance_types = ["c7g.large", "c7i.large"] }
+  }
+
+  expect_failures = [var.gateways]
+}
+
+run "an_image_of_another_architecture" {
+  command = plan
+
+  variables {
+    gateways = { instance_types = ["c7i.large"] }
+  }
+
+  expect_failures = [var.gateways]
+}
+
 run "gateways_image" {
   command = plan
 

@@ -312,7 +312,8 @@ impl Aws {
             alarm.history.pop_front();
         }
         alarm.history.push_back((now, before, state, reason));
-        if alarm.enabled {
+        let tells = alarm.enabled;
+        if tells && self.suppressor(name).is_none() {
             self.tell(name, before);
         }
         let names = |kind: &Kind| match kind {
@@ -343,6 +344,14 @@ impl Aws {
         let state = if rule.holds(&is) { State::Alarm } else { State::Ok };
         let reason = format!("The rule evaluates to {}.", state == State::Alarm);
         self.change_alarm(name, state, reason, depth);
+    }
+
+    /// The alarm that suppresses the actions of another now; its wait and extension periods are none.
+    fn suppressor(&self, name: &str) -> Option<String> {
+        let alarm = self.watch.alarms.get(name)?;
+        let by = Input(&alarm.settings).text("ActionsSuppressor")?;
+        let by = by.rsplit_once(":alarm:").map_or(by.as_str(), |(_, name)| name);
+        self.watch.alarms.get(by).filter(|by| by.state == State::Alarm).map(|_| by.to_owned())
     }
 
     /// Performs the actions of a change from `before`.
@@ -446,7 +455,14 @@ impl Aws {
         let of = |composite: bool| -> Vec<Value> {
             let meant =
                 |(_, a): &&(&String, &Alarm)| matches!(a.kind, Kind::Composite(_)) == composite;
-            found.iter().filter(meant).map(|(_, alarm)| alarm.value()).collect()
+            let value = |(name, alarm): &(&String, &Alarm)| {
+                let mut value = alarm.value();
+                if self.suppressor(name).is_some() {
+                    value["ActionsSuppressedBy"] = json!("Alarm");
+                }
+                value
+            };
+            found.iter().filter(meant).map(value).collect()
         };
         Ok(json!({ "MetricAlarms": of(false), "CompositeAlarms": of(true), "NextToken": next }))
     }

@@ -1,8 +1,8 @@
-//! Metric math, as far as alarms of a site set use it: arithmetic, comparisons, `IF` and `FILL`.
+//! Metric math, as far as alarms of a site set use it: arithmetic, comparisons, `IF`,
+//! `FILL` and `SERVICE_QUOTA`.
 //! What is calculated from nothing is nothing.
 
-/// Deepest nesting of parentheses and calls.
-const DEPTH_MAX: u32 = 32;
+use super::reader::Reader;
 
 /// An expression that was read.
 #[derive(Debug, Clone)]
@@ -12,16 +12,22 @@ pub(super) enum Expression {
     Operation(Box<Expression>, &'static str, Box<Expression>),
     If(Box<[Expression; 3]>),
     Fill(Box<[Expression; 2]>),
+    Quota(String),
 }
 
 impl Expression {
-    /// Its value, given those of the queries.
-    pub(super) fn value(&self, query: &dyn Fn(&str) -> Option<f64>) -> Option<f64> {
+    /// Its value, given those of the queries, and the quotas of what they measure.
+    pub(super) fn value(
+        &self,
+        query: &dyn Fn(&str) -> Option<f64>,
+        quota: &dyn Fn(&str) -> Option<f64>,
+    ) -> Option<f64> {
         Some(match self {
             Self::Number(number) => *number,
             Self::Query(id) => query(id)?,
+            Self::Quota(id) => query(id).and(quota(id))?,
             Self::Operation(left, operator, right) => {
-                let (left, right) = (left.value(query)?, right.value(query)?);
+                let (left, right) = (left.value(query, quota)?, right.value(query, quota)?);
                 let truth = |truth: bool| f64::from(u8::from(truth));
                 match *operator {
                     "+" => left + right,
@@ -40,15 +46,15 @@ impl Expression {
             }
             Self::If(parts) => {
                 let [condition, then, other] = parts.as_ref();
-                if condition.value(query)? == 0.0 {
-                    other.value(query)?
+                if condition.value(query, quota)? == 0.0 {
+                    other.value(query, quota)?
                 } else {
-                    then.value(query)?
+                    then.value(query, quota)?
                 }
             }
             Self::Fill(parts) => {
                 let [what, other] = parts.as_ref();
-                return what.value(query).or_else(|| other.value(query));
+                return what.value(query, quota).or_else(|| other.value(query, quota));
             }
         })
     }
@@ -56,23 +62,12 @@ impl Expression {
 
 /// Reads an expression; none when it is not one.
 pub(super) fn parse(text: &str) -> Option<Expression> {
-    let mut reader = Reader { rest: text.trim_start(), depth: 0 };
+    let mut reader = Reader::new(text);
     let expression = reader.comparison()?;
     reader.rest.is_empty().then_some(expression)
 }
 
-struct Reader<'a> {
-    rest: &'a str,
-    depth: u32,
-}
-
 impl Reader<'_> {
-    fn skip(&mut self, token: &str) -> bool {
-        let rest = self.rest.strip_prefix(token).map(str::trim_start);
-        self.rest = rest.unwrap_or(self.rest);
-        rest.is_some()
-    }
-
     fn one_of(&mut self, tokens: &[&'static str]) -> Option<&'static str> {
         tokens.iter().copied().find(|token| self.skip(token))
     }
@@ -96,10 +91,7 @@ impl Reader<'_> {
     }
 
     fn leaf(&mut self) -> Option<Expression> {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return None;
-        }
+        self.enter()?;
         let leaf = if self.skip("(") {
             let inner = self.comparison()?;
             self.skip(")").then_some(inner)?
@@ -120,6 +112,10 @@ impl Reader<'_> {
                     return None;
                 }
                 match word {
+                    "SERVICE_QUOTA" => match parts.as_slice() {
+                        [Expression::Query(id)] => Expression::Quota(id.clone()),
+                        _ => return None,
+                    },
                     "IF" => Expression::If(Box::new(parts.try_into().ok()?)),
                     "FILL" => Expression::Fill(Box::new(parts.try_into().ok()?)),
                     _ => return None,
@@ -128,7 +124,7 @@ impl Reader<'_> {
                 Expression::Query(word.to_owned())
             }
         };
-        self.depth -= 1;
+        self.leave();
         Some(leaf)
     }
 }

@@ -1,7 +1,6 @@
 //! Rules of composite alarms: `ALARM("a") AND (OK(b) OR NOT INSUFFICIENT_DATA(c))`.
 
-/// Deepest nesting of parentheses.
-const DEPTH_MAX: u32 = 32;
+use super::reader::Reader;
 
 /// A rule that was read.
 #[derive(Debug, Clone)]
@@ -41,23 +40,12 @@ impl Rule {
 
 /// Reads a rule; none when it is not one. `AND` binds closer than `OR`.
 pub(super) fn parse(text: &str) -> Option<Rule> {
-    let mut reader = Reader { rest: text.trim(), depth: 0 };
+    let mut reader = Reader::new(text);
     let rule = reader.either()?;
     reader.rest.is_empty().then_some(rule)
 }
 
-struct Reader<'a> {
-    rest: &'a str,
-    depth: u32,
-}
-
 impl Reader<'_> {
-    fn skip(&mut self, token: &str) -> bool {
-        let rest = self.rest.strip_prefix(token).map(str::trim_start);
-        self.rest = rest.unwrap_or(self.rest);
-        rest.is_some()
-    }
-
     fn either(&mut self) -> Option<Rule> {
         let mut left = self.both()?;
         while self.skip("OR") {
@@ -75,10 +63,7 @@ impl Reader<'_> {
     }
 
     fn one(&mut self) -> Option<Rule> {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return None;
-        }
+        self.enter()?;
         let rule = if self.skip("NOT") {
             Rule::Not(Box::new(self.one()?))
         } else if self.skip("(") {
@@ -93,7 +78,7 @@ impl Reader<'_> {
             let state = states.into_iter().find(|state| self.skip(state))?;
             Rule::Is(state, self.name()?)
         };
-        self.depth -= 1;
+        self.leave();
         Some(rule)
     }
 

@@ -71,6 +71,9 @@ impl Aws {
         if !alias && function.version(&qualifier).is_none() {
             return Err(not_found(&format!("Cannot find alias arn: {}:{qualifier}", function.arn)));
         }
+        if function.aliases.get(&qualifier).is_some_and(|alias| !alias.weights.is_empty()) {
+            return Err(invalid("Alias with weights can not be used with Provisioned Concurrency"));
+        }
         let reserved = function.reserved;
         let others: u32 = function
             .provisioned
@@ -104,21 +107,32 @@ impl Aws {
     }
 
     pub(crate) fn provisioned_ready(&mut self, function: &str, qualifier: &str, epoch: u64) {
-        let function = self.functions.functions.get_mut(function);
-        if let Some(held) = function.and_then(|f| f.provisioned.get_mut(qualifier))
-            && held.epoch == epoch
+        let revision = self.uuid();
+        let Some(function) = self.functions.functions.get_mut(function) else { return };
+        let Some(held) = function.provisioned.get_mut(qualifier) else { return };
+        if held.epoch != epoch {
+            return;
+        }
+        held.ready = true;
+        if let Some(alias) = function.aliases.get_mut(qualifier)
+            && !alias.weights.is_empty()
         {
-            held.ready = true;
+            alias.weights.clear();
+            alias.revision = revision;
         }
     }
 
-    /// An alias points to another version, whose environments are yet to be made.
-    pub(super) fn provision_again(&mut self, function: &str, alias: &str) {
+    /// An alias points to another version, whose environments are yet to be made. Until they are, Lambda gives
+    /// all requests to the one it pointed to, by a weight of its own.
+    pub(super) fn provision_again(&mut self, function: &str, alias: &str, old: String) {
         let (epoch, now) = (self.number(), self.now);
         let delay = self.draw(self.config.provisioned_ms);
-        let held = self.functions.functions.get_mut(function);
-        let Some(held) = held.and_then(|f| f.provisioned.get_mut(alias)) else { return };
+        let Some(there) = self.functions.functions.get_mut(function) else { return };
+        let Some(held) = there.provisioned.get_mut(alias) else { return };
         (held.ready, held.epoch, held.modified) = (false, epoch, now);
+        if let Some(alias) = there.aliases.get_mut(alias) {
+            alias.weights = [(old, 1.0)].into();
+        }
         let (function, qualifier) = (function.to_owned(), alias.to_owned());
         self.after(delay, Timer::Provisioned { function, qualifier, epoch });
     }

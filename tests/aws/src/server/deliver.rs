@@ -1,13 +1,13 @@
 //! What follows from what happens: processes, probes, notifications, invocations.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 
-use super::{Invoked, Shared};
+use super::{Invoked, Shared, https};
 use crate::aws::Effect;
 use crate::elb::Probe;
 use crate::functions::Invocation;
@@ -63,7 +63,13 @@ impl Shared {
                 .header("x-amz-sns-subscription-arn", &notice.subscription)
                 .body(Full::new(Bytes::from(body.to_owned()))),
         };
-        let response = self.client.request(request.ok()?).await.ok()?;
+        let request = request.ok()?;
+        let response = if request.uri().scheme_str() == Some("https") {
+            let tls = self.tls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            https::send(&tls?, request).await?
+        } else {
+            self.client.request(request).await.ok()?
+        };
         let status = response.status().as_u16();
         // Read, so that the connection can be used again.
         let _rest = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;

@@ -43,7 +43,10 @@ fn an_alarm_needs_its_periods_and_tells_its_topic_of_each_change() {
     assert_eq!(messages[1]["Trigger"]["Statistic"], "AVERAGE");
     assert!(messages[1]["StateChangeTime"].as_str().unwrap().ends_with("+0000"));
     assert_eq!((told[0].protocol, told[0].signature_version), (Protocol::Sqs, 2));
-    assert_eq!(told[1].subject.as_deref(), Some("ALARM: \"east-uplink-full\" in EU (Frankfurt)"));
+    assert_eq!(
+        told[1].subject.as_deref(),
+        Some("ALARM: \"east/uplink-full-east\" in EU (Frankfurt)")
+    );
     assert_eq!(told[1].endpoint, stack.queue);
 }
 
@@ -86,7 +89,7 @@ fn math_and_composite_alarms() {
     call(&mut aws, Service::CloudWatch, "PutMetricAlarm", failing).unwrap();
     let both = json!({
         "AlarmName": "overwhelmed", "AlarmActions": [stack.topic],
-        "AlarmRule": "(ALARM(\"failing\")) AND NOT OK(\"east-uplink-full\")",
+        "AlarmRule": "(ALARM(\"failing\")) AND NOT OK(\"east/uplink-full-east\")",
     });
     call(&mut aws, Service::CloudWatch, "PutCompositeAlarm", both).unwrap();
     let unknown = json!({ "AlarmName": "x", "AlarmRule": "ALARM(\"nobody\")" });
@@ -199,4 +202,65 @@ fn an_endpoint_must_confirm() {
     call(&mut aws, Service::Sns, "ConfirmSubscription", right).unwrap();
     call(&mut aws, Service::Sns, "Publish", publish).unwrap();
     assert_eq!(notices(&mut aws).len(), 2);
+}
+
+#[test]
+fn a_suppressed_alarm_does_nothing_and_says_so() {
+    let (mut aws, stack) = stack();
+    let composite = json!({
+        "AlarmName": "east/overwhelmed", "AlarmRule": format!("ALARM(\"{}\")", stack.alarm),
+        "AlarmActions": [stack.topic], "ActionsSuppressor": "maintenance",
+    });
+    let maintenance = json!({
+        "AlarmName": "maintenance", "Namespace": "N", "MetricName": "m", "Statistic": "Sum",
+        "Period": 60, "EvaluationPeriods": 1, "Threshold": 1, "TreatMissingData": "ignore",
+        "ComparisonOperator": "GreaterThanThreshold",
+    });
+    call(&mut aws, Service::CloudWatch, "PutMetricAlarm", maintenance).unwrap();
+    call(&mut aws, Service::CloudWatch, "PutCompositeAlarm", composite).unwrap();
+    let set = |aws: &mut Aws, alarm: &str, state: &str| {
+        let input = json!({ "AlarmName": alarm, "StateValue": state, "StateReason": "a test" });
+        call(aws, Service::CloudWatch, "SetAlarmState", input).unwrap();
+        notices(aws).iter().filter(|n| n.message.contains("overwhelmed")).count()
+    };
+    for (suppressed, told) in [("ALARM", 0), ("OK", 1)] {
+        set(&mut aws, "maintenance", suppressed);
+        assert_eq!(set(&mut aws, &stack.alarm, "ALARM"), told);
+        let input = json!({ "AlarmNames": ["east/overwhelmed"], "AlarmTypes": ["CompositeAlarm"] });
+        let answer = call(&mut aws, Service::CloudWatch, "DescribeAlarms", input).unwrap();
+        let by = &answer["CompositeAlarms"][0]["ActionsSuppressedBy"];
+        assert_eq!(by.as_str(), (told == 0).then_some("Alarm"));
+        set(&mut aws, &stack.alarm, "OK");
+    }
+}
+
+#[test]
+fn a_quota_is_known_where_its_use_is() {
+    let (mut aws, _) = stack();
+    let from = aws.now();
+    let ask = |aws: &mut Aws| {
+        let dimension = |(name, value)| json!({ "Name": name, "Value": value });
+        let dimensions = [
+            ("Service", "EC2"),
+            ("Type", "Resource"),
+            ("Resource", "vCPU"),
+            ("Class", "Standard/OnDemand"),
+        ];
+        let metric = json!({
+            "Namespace": "AWS/Usage", "MetricName": "ResourceCount",
+            "Dimensions": dimensions.map(dimension),
+        });
+        let input = json!({
+            "StartTime": from / 1000, "EndTime": aws.now() / 1000 + 1,
+            "MetricDataQueries": [
+                { "Id": "used", "MetricStat": { "Metric": metric, "Period": 60, "Stat": "Maximum" } },
+                { "Id": "quota", "Expression": "SERVICE_QUOTA(used)" },
+            ],
+        });
+        let answer = call(aws, Service::CloudWatch, "GetMetricData", input).unwrap();
+        [0, 1].map(|i| answer["MetricDataResults"][i]["Values"][0].as_f64())
+    };
+    assert_eq!(ask(&mut aws), [None, None]);
+    aws.put_vcpus(12.0);
+    assert_eq!(ask(&mut aws), [Some(12.0), Some(64.0)]);
 }

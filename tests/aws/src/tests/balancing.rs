@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{account, call, exact, health, pass, refused, stack};
-use crate::{Aws, Config, Effect, Service, Shape, Stack};
+use crate::{Aws, Config, Effect, Fault, FaultKind, Service, Shape, Stack};
 
 fn weigh(
     aws: &mut Aws,
@@ -130,4 +130,27 @@ fn capacity_is_reserved_in_time_and_given_back_twice_a_day() {
     pass(&mut aws, 86_400);
     let given_back = reserve(&mut aws, None).unwrap();
     assert!(given_back["MinimumLoadBalancerCapacity"].is_null());
+}
+
+#[test]
+fn a_rule_makes_descriptions_old() {
+    let (mut aws, stack) = stack();
+    let weight = |aws: &mut Aws| {
+        let answer = call(aws, Service::Elb, "DescribeRules", json!({ "RuleArns": [stack.rule] }));
+        let text = answer.unwrap().to_string();
+        text.contains("\"Weight\":70") || text.contains("\"Weight\":\"70\"")
+    };
+    let kind = FaultKind::Stale { millis: 10_000 };
+    aws.add_faults([Fault { service: None, action: None, after: 1, times: None, kind }]);
+    assert!(!weight(&mut aws));
+    weigh(&mut aws, &stack, 30, 70).unwrap();
+    for seconds in [0, 1, 8] {
+        pass(&mut aws, seconds);
+        assert!(!weight(&mut aws), "after {seconds} s more");
+    }
+    pass(&mut aws, 2);
+    assert!(weight(&mut aws));
+    aws.clear_faults();
+    weigh(&mut aws, &stack, 60, 40).unwrap();
+    assert!(!weight(&mut aws), "what there is");
 }

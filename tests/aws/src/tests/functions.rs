@@ -125,6 +125,16 @@ fn provisioned_concurrency_is_all_or_nothing() {
     let moved = json!({ "Name": "live", "FunctionVersion": "2" });
     lambda(&mut aws, &stack, "UpdateAlias", moved).unwrap();
     assert_eq!(provisioned(&mut aws, &stack), ("IN_PROGRESS".to_owned(), 0));
+    // Until the new ones are there Lambda leaves all requests to the old version.
+    let weights = |aws: &mut Aws| {
+        let alias = lambda(aws, &stack, "GetAlias", json!({ "Name": "live" })).unwrap();
+        alias["RoutingConfig"]["AdditionalVersionWeights"].clone()
+    };
+    assert_eq!(weights(&mut aws), json!({ "1": 1.0 }));
+    assert!(provision(&mut aws, &stack, 60).unwrap_err().message.contains("Alias with weights"));
+    pass(&mut aws, 91);
+    assert_eq!(weights(&mut aws), Value::Null);
+    assert_eq!(provisioned(&mut aws, &stack), ("READY".to_owned(), 50));
     lambda(
         &mut aws,
         &stack,
@@ -138,6 +148,35 @@ fn provisioned_concurrency_is_all_or_nothing() {
     lambda(&mut aws, &stack, "DeleteFunctionConcurrency", json!({})).unwrap();
     let account = call(&mut aws, Service::Lambda, "GetAccountSettings", json!({})).unwrap();
     assert_eq!(account["AccountLimit"]["UnreservedConcurrentExecutions"], 1_000);
+}
+
+#[test]
+fn an_alias_has_weights_or_provisioned_concurrency() {
+    let (mut aws, stack) = stack();
+    ship(&mut aws, &stack, "AAAA");
+    let weigh = |weights: Value| json!({ "Name": "live", "RoutingConfig": { "AdditionalVersionWeights": weights } });
+    lambda(&mut aws, &stack, "UpdateAlias", weigh(json!({ "2": 0.1 }))).unwrap();
+    let refused = provision(&mut aws, &stack, 5).unwrap_err();
+    assert!(refused.message.contains("Alias with weights"), "{refused}");
+    lambda(&mut aws, &stack, "UpdateAlias", weigh(json!({}))).unwrap();
+    provision(&mut aws, &stack, 5).unwrap();
+    let refused = lambda(&mut aws, &stack, "UpdateAlias", weigh(json!({ "2": 0.1 }))).unwrap_err();
+    assert!(refused.message.contains("for Provisioned Concurrency"), "{refused}");
+    lambda(&mut aws, &stack, "UpdateAlias", json!({ "Name": "live", "FunctionVersion": "2" }))
+        .unwrap();
+}
+
+#[test]
+fn code_that_is_only_tried_is_not_taken() {
+    let (mut aws, stack) = stack();
+    let before = lambda(&mut aws, &stack, "GetFunctionConfiguration", json!({})).unwrap();
+    let update = json!({ "ZipFile": "AAAA", "DryRun": true });
+    let tried = lambda(&mut aws, &stack, "UpdateFunctionCode", update).unwrap();
+    assert_ne!(tried["CodeSha256"], before["CodeSha256"]);
+    assert_eq!(lambda(&mut aws, &stack, "GetFunctionConfiguration", json!({})).unwrap(), before);
+    let large = "AAAA".repeat(50 * 1024 * 1024 / 3 + 1);
+    let large = lambda(&mut aws, &stack, "UpdateFunctionCode", json!({ "ZipFile": large }));
+    assert_eq!(large.unwrap_err().status, 413);
 }
 
 #[test]

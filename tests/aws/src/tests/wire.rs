@@ -67,13 +67,7 @@ fn element(xml: &str, name: &str) -> String {
 
 /// Waits until something is so.
 async fn until(what: &str, mut is: impl FnMut() -> bool) {
-    for _ in 0..4_000 {
-        if is() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("never: {what}");
+    spillway_test_support::until(what, Duration::from_secs(20), async || is()).await;
 }
 
 #[tokio::test]

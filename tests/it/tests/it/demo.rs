@@ -1,11 +1,27 @@
 //! The demonstration's own verdict, with a smaller storm.
 
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use spillway_test_support::{Block, example_config, program};
 
 use crate::alone;
+
+/// How often a machine may have been too busy.
+const STRAINED_MAX: u32 = 3;
+
+fn play(config: &Path, trace: &Path, folder: &Path) -> Output {
+    Command::new(program("spillway"))
+        .args(["--json", "--config"])
+        .arg(config)
+        .args(["demo", "--uplink", "2000000", "--clients", "600", "--compress", "4", "--trace"])
+        .arg(trace)
+        .arg("--out")
+        .arg(folder.join("out"))
+        .output()
+        .unwrap()
+}
 
 #[test]
 fn the_verdict_of_a_smaller_storm_is_met() {
@@ -29,15 +45,12 @@ fn the_verdict_of_a_smaller_storm_is_met() {
     let lines: Vec<&str> = crowd.lines().collect();
     let trace = folder.path().join("trace.csv");
     std::fs::write(&trace, [&lines[..1], &lines[3..21]].concat().join("\n")).unwrap();
-    let output = Command::new(program("spillway"))
-        .args(["--json", "--config"])
-        .arg(&config)
-        .args(["demo", "--uplink", "2000000", "--clients", "600", "--compress", "4", "--trace"])
-        .arg(trace)
-        .arg("--out")
-        .arg(folder.path().join("out"))
-        .output()
-        .unwrap();
+    // What a machine measures that has no time for it is no verdict, and the demonstration says so.
+    let output = (1..=STRAINED_MAX).find_map(|_| {
+        let output = play(&config, &trace, folder.path());
+        (output.status.code() != Some(75)).then_some(output)
+    });
+    let output = output.expect("this machine is too busy for a verdict");
     let said = String::from_utf8_lossy(&output.stderr);
     let verdict: Value =
         serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {said}"));

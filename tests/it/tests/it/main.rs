@@ -5,15 +5,18 @@
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
+mod aws;
 mod bad_input;
 mod cases;
 mod cloud;
 mod demo;
+mod functions;
 mod netns;
 mod operator;
 mod outage;
 mod packages;
 mod service_manager;
+mod terraform;
 mod up;
 
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -17,7 +17,12 @@ fn status_explain_plan_tier_and_knob() {
     let _beside = beside();
     let spillway = Spillway::up(|config| config);
 
-    let status = json(&spillway, &["status"]);
+    // It is ready before its first decision, which is when it knows of its sites.
+    let mut status = Value::Null;
+    wait_until("a decision", Duration::from_secs(10), || {
+        status = json(&spillway, &["status"]);
+        status["sites"]["east"].is_object()
+    });
     assert_eq!(status["tier"], 0);
     assert_eq!(status["sites"]["east"]["share"], 0.0);
     assert!(spillway.command(&["status"]).contains("east-gw-2"));

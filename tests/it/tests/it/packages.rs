@@ -13,7 +13,7 @@ use crate::{alone, beside};
 /// Exposure that a unit may have at most, in tenths, as `systemd-analyze security` counts it: of 100.
 const EXPOSURE_MAX: &str = "20";
 
-fn repository() -> PathBuf {
+pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
 use spillway_model::api::{ClientSite, CloudStatus, PartStatus};
-use spillway_model::load::{FleetLoad, Part};
+use spillway_model::load::{Part, Spend};
 use spillway_model::plan::KnobLease;
-use spillway_model::{Fleet, KnobId, SiteId, Tier};
+use spillway_model::{KnobId, SiteId, Tier};
 
 use super::*;
 
@@ -107,6 +107,35 @@ fn gateways_in_the_cloud_are_one_line() {
         "cloud gateways: 3 wanted, 2 healthy of 3 launched, 1 draining; they get 60 % of its requests (40 % wanted), functions the rest"
     );
     assert!(line(None).ends_with("what there is has not been heard of"));
+    let mut all = told.clone();
+    let wanted = Fleet {
+        capacity_units: 200,
+        provisioned: [("one-code".to_owned(), 20)].into(),
+        cache_replicas: 1,
+        database_replicas: 2,
+        ..wanted.clone()
+    };
+    let spend = Spend { usd: 1234.5, at: UnixMillis(NOW.0 - 3 * 3_600_000) };
+    let there = FleetLoad {
+        capacity_units: 200,
+        provisioned_ready: [("one-code".to_owned(), 10)].into(),
+        database_replicas: 1,
+        spend: Some(spend),
+        ..FleetLoad::default()
+    };
+    all.cloud.fleet = Some(FleetStatus { wanted: wanted.clone(), there: Some(there) });
+    let shown = status(&all, NOW, None);
+    let at_hand = "cloud at hand: 200 capacity units reserved, 10 of 20 environments of one-code warm, \
+                   1 more of the cache's replicas, 1 of 2 more of the database's replicas\n";
+    assert!(shown.contains(at_hand), "{shown}");
+    assert!(shown.contains("cloud spend: 1234.50 USD this month, as estimated "), "{shown}");
+    let plan = Plan { fleet: wanted.clone(), ..plan_of_storm() };
+    let shown = super::plan(&plan, NOW);
+    assert!(
+        shown.contains("\n  cloud at hand: 200 capacity units reserved, 20 environ"),
+        "{shown}"
+    );
+    let wanted = Fleet { gateways: 3, gateway_percent: 40, ..Fleet::default() };
     let plan = Plan { fleet: wanted, ..plan_of_storm() };
     let shown = super::plan(&plan, NOW);
     assert!(shown.contains("\n  cloud gateways: 3 for 40 % of its requests\n"), "{shown}");

@@ -64,7 +64,13 @@ fn sources(config: &Config, faults: &mut Faults<'_>) {
         let admin = balancer.admin.ip();
         let afar =
             admin.is_loopback() && !site.gateways.iter().all(|g| g.listen.ip().is_loopback());
-        if balancer.sources.is_empty() && (admin.is_unspecified() || afar) {
+        if balancer.forwards && !balancer.sources.is_empty() {
+            let message =
+                "with `forwards` nobody is believed by a PROXY header: write one or the other";
+            faults.at(format!("{path}.sources"), message.to_owned());
+        }
+        let announces = !balancer.forwards && balancer.sources.is_empty();
+        if announces && (admin.is_unspecified() || afar) {
             let message = "gateways believe the balancer only who a client is: write the addresses from \
                            which it connects to them, as sources = [\"IP\"]";
             let with = [&*format!("{path}.sources"), &format!("site.{i}.gateway.*.listen")];
@@ -135,6 +141,8 @@ fn listeners(config: &Config, faults: &mut Faults<'_>) {
     }
     if let Some(aws) = &config.cloud.aws {
         all.push(("cloud.aws.admin".to_owned(), aws.admin));
+        let endpoint = aws.alarm_endpoint.iter();
+        all.extend(endpoint.map(|e| ("cloud.aws.alarm_endpoint.listen".to_owned(), e.listen)));
     }
     all.retain(|(_, address)| address.port() != 0 && !address.ip().is_unspecified());
     faults.unique(all, |address, first| {

@@ -5,6 +5,8 @@ use super::super::Config;
 use super::Faults;
 
 const DAY_SECS: u64 = 86_400;
+/// Of an hour, or of a million requests, in US dollars.
+const PRICE_MAX: f64 = 1e6;
 
 pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
     let agent = &config.agent;
@@ -41,13 +43,46 @@ pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
         between("cloud.local.idle_secs".into(), local.idle_secs, 1, DAY_SECS);
     }
 
-    let gateways = config.cloud.aws.as_ref().and_then(|aws| aws.gateways.as_ref());
+    let aws = config.cloud.aws.as_ref();
+    let capacity = aws.and_then(|aws| aws.capacity.as_ref());
+    if let Some(capacity) = capacity {
+        let path = |key: &str| format!("cloud.aws.capacity.{key}");
+        between(path("max_units"), u64::from(capacity.max_units), 0, 1_000_000);
+        between(path("after_secs"), capacity.after_secs, 1, DAY_SECS);
+        between(path("keep_secs"), capacity.keep_secs, 1, DAY_SECS);
+    }
+    let replicas = aws.and_then(|aws| aws.replicas.as_ref());
+    if let Some(replicas) = replicas {
+        let path = |key: &str| format!("cloud.aws.replicas.{key}");
+        // As many as a shard of the cache and a cluster of the database have at most.
+        between(path("cache_max"), u64::from(replicas.cache_max), 0, 5);
+        between(path("database_max"), u64::from(replicas.database_max), 0, 15);
+        between(path("after_secs"), replicas.after_secs, 1, DAY_SECS);
+        between(path("keep_secs"), replicas.keep_secs, 1, DAY_SECS);
+    }
+    let functions = || aws.iter().flat_map(|aws| &aws.functions);
+    for (name, function) in functions() {
+        let path = format!("cloud.aws.functions.{name}.warm_max");
+        between(path, u64::from(function.warm_max), 0, 100_000);
+    }
+    let gateways = aws.and_then(|aws| aws.gateways.as_ref());
     if let Some(gateways) = gateways {
         between("cloud.aws.gateways.max".into(), u64::from(gateways.max), 1, 1000);
-        between("cloud.aws.gateways.after_secs".into(), gateways.after_secs, 1, DAY_SECS);
-        between("cloud.aws.gateways.keep_secs".into(), gateways.keep_secs, 1, DAY_SECS);
+        between("cloud.aws.gateways.boot_secs".into(), gateways.boot_secs, 1, 3600);
     }
 
+    let prices = aws.map(|aws| &aws.prices);
+    for (key, price) in prices.into_iter().flat_map(|prices| {
+        [
+            ("gateway_usd_per_hour", prices.gateway_usd_per_hour),
+            ("functions_usd_per_million", prices.functions_usd_per_million),
+        ]
+    }) {
+        if !(price > 0.0 && price <= PRICE_MAX) {
+            let message = format!("{price} must be above 0 and at most {PRICE_MAX}");
+            faults.at(format!("cloud.aws.prices.{key}"), message);
+        }
+    }
     for (key, target) in [
         ("uplink_target", agent.uplink_target),
         ("compute_target", agent.compute_target),
@@ -74,5 +109,15 @@ pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
     }
     if let Some(gateways) = gateways {
         positive("cloud.aws.gateways.weighted_qps".to_owned(), gateways.weighted_qps);
+    }
+    if let Some(capacity) = capacity {
+        let path = "cloud.aws.capacity.requests_per_connection";
+        positive(path.to_owned(), capacity.requests_per_connection);
+    }
+    if let Some(replicas) = replicas {
+        positive("cloud.aws.replicas.weighted_qps".to_owned(), replicas.weighted_qps);
+    }
+    for (name, function) in functions().filter(|(_, function)| function.warm_max > 0) {
+        positive(format!("cloud.aws.functions.{name}.warm_qps"), function.warm_qps);
     }
 }

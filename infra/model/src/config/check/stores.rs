@@ -1,10 +1,16 @@
-//! Where the reference service keeps its data: URLs that its drivers will take.
+//! Where the reference service keeps its data, and where copies of the plan are kept: URLs that their
+//! drivers will take.
 
 use super::super::Config;
 use super::Faults;
 
 const SHARD: &str = "write sqlite:FILE or postgres://USER@HOST/DATABASE";
-const CACHE: &str = "write \"process\" or redis://HOST:PORT";
+const REPLICA: &str = "write postgres://USER@HOST/DATABASE, or \"\" for a shard without";
+const CACHE: &str = "write \"process\" or redis://HOST:PORT, with TLS rediss://HOST:PORT";
+const MIRROR: &str = "write redis://HOST:PORT, with TLS rediss://HOST:PORT";
+
+/// Most copies of the plan that the agent keeps.
+const MIRRORS_MAX: usize = 8;
 
 pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
     let store = &config.store;
@@ -19,14 +25,59 @@ pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
         }
     }
     let shards = store.shards.iter().enumerate();
-    faults.unique(shards.map(|(i, url)| (format!("store.shards.{i}"), url)), |url, _| {
-        format!("`{}` stands twice; each shard is a database of its own", without_password(url))
+    let shards = shards.map(|(i, url)| (format!("store.shards.{i}"), url));
+    let replicas = store.replicas.iter().enumerate().filter(|(_, url)| !url.is_empty());
+    let replicas = replicas.map(|(i, url)| (format!("store.replicas.{i}"), url));
+    faults.unique(shards.chain(replicas), |url, _| {
+        format!(
+            "`{}` stands twice; each shard and each replica is a database of its own",
+            without_password(url)
+        )
     });
+    check_replicas(&store.replicas, &store.shards, faults);
     if store.cache != "process"
-        && let Some(mistake) = cache_mistake(&store.cache)
+        && let Some(mistake) = redis_mistake(&store.cache)
     {
         faults
             .at("store.cache", format!("`{}` {mistake}: {CACHE}", without_password(&store.cache)));
+    }
+    check_mirrors(&config.plan.mirrors, faults);
+}
+
+fn check_replicas(replicas: &[String], shards: &[String], faults: &mut Faults<'_>) {
+    if !replicas.is_empty() && replicas.len() != shards.len() {
+        let (have, want) = (replicas.len(), shards.len());
+        let message = format!("there are {have} replicas for {want} shards; {REPLICA}");
+        faults.at("store.replicas", message);
+    }
+    for (i, url) in replicas.iter().enumerate().filter(|(_, url)| !url.is_empty()) {
+        let is_file = |url: &String| url.starts_with("sqlite:");
+        let mistake = if is_file(url) || shards.get(i).is_some_and(is_file) {
+            Some("is of a shard that is a file, or is one")
+        } else {
+            shard_mistake(url)
+        };
+        if let Some(mistake) = mistake {
+            let message = format!("`{}` {mistake}: {REPLICA}", without_password(url));
+            faults.at(format!("store.replicas.{i}"), message);
+        }
+    }
+}
+
+fn check_mirrors(mirrors: &[String], faults: &mut Faults<'_>) {
+    for (i, url) in mirrors.iter().enumerate() {
+        if let Some(mistake) = redis_mistake(url) {
+            let message = format!("`{}` {mistake}: {MIRROR}", without_password(url));
+            faults.at(format!("plan.mirrors.{i}"), message);
+        }
+    }
+    let each = mirrors.iter().enumerate();
+    faults.unique(each.map(|(i, url)| (format!("plan.mirrors.{i}"), url)), |url, _| {
+        format!("`{}` stands twice; one copy of the plan is enough there", without_password(url))
+    });
+    if mirrors.len() > MIRRORS_MAX {
+        let message = format!("there are {} mirrors; write {MIRRORS_MAX} at most", mirrors.len());
+        faults.at("plan.mirrors", message);
     }
 }
 
@@ -55,8 +106,10 @@ fn shard_mistake(url: &str) -> Option<&'static str> {
     }
 }
 
-fn cache_mistake(url: &str) -> Option<&'static str> {
-    let Some(rest) = url.strip_prefix("redis://") else { return Some("is of no known kind") };
+fn redis_mistake(url: &str) -> Option<&'static str> {
+    let Some(rest) = url.strip_prefix("redis://").or_else(|| url.strip_prefix("rediss://")) else {
+        return Some("is of no known kind");
+    };
     match authority(rest) {
         Err(mistake) => Some(mistake),
         Ok(("", _)) => Some("names no host"),

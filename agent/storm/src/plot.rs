@@ -1,15 +1,16 @@
-//! Panels, axes and the shapes in them.
+//! Panels, axes and the shapes in them, for charts in plain SVG.
 
 use std::fmt::Write as _;
 
 /// Width of the picture.
-pub(super) const WIDTH: f64 = 960.0;
+pub const WIDTH: f64 = 960.0;
 /// Left and right edge of all panels.
-pub(super) const LEFT: f64 = 84.0;
+pub const LEFT: f64 = 84.0;
 const RIGHT: f64 = 900.0;
 
 /// A value axis from zero.
-pub(super) struct Axis {
+#[derive(Debug)]
+pub struct Axis {
     /// Value at the upper edge.
     top: f64,
     ticks: Vec<(f64, String)>,
@@ -17,7 +18,8 @@ pub(super) struct Axis {
 
 impl Axis {
     /// An axis that holds `most`, with round ticks.
-    pub(super) fn new(most: f64, unit: &str) -> Self {
+    #[must_use]
+    pub fn new(most: f64, unit: &str) -> Self {
         let most = if most > 0.0 { most } else { 1.0 };
         let step = round_step(most / 4.0);
         let count = (most / step - 1e-9).ceil().max(1.0);
@@ -44,7 +46,8 @@ impl Axis {
     }
 
     /// An axis of fractions, labelled in per cent.
-    pub(super) fn percent() -> Self {
+    #[must_use]
+    pub fn percent() -> Self {
         let ticks = [0.0, 0.25, 0.5, 0.75, 1.0];
         Self { top: 1.0, ticks: ticks.map(|v| (v, format!("{:.0} %", v * 100.0))).to_vec() }
     }
@@ -64,28 +67,38 @@ fn short(value: f64) -> String {
 }
 
 /// An entry of a legend.
-pub(super) struct Series<'a> {
+#[derive(Debug)]
+pub struct Series<'a> {
     class: &'a str,
     label: &'a str,
     line: bool,
 }
 
 impl<'a> Series<'a> {
-    pub(super) fn area(class: &'a str, label: &'a str) -> Self {
+    /// Of an area.
+    #[must_use]
+    pub fn area(class: &'a str, label: &'a str) -> Self {
         Self { class, label, line: false }
     }
 
-    pub(super) fn line(class: &'a str, label: &'a str) -> Self {
+    /// Of a line.
+    #[must_use]
+    pub fn line(class: &'a str, label: &'a str) -> Self {
         Self { class, label, line: true }
     }
 }
 
 /// One panel. All panels share their left and right edge, so that a moment is at one place.
-pub(super) struct Panel {
-    pub(super) top: f64,
-    pub(super) height: f64,
-    pub(super) secs: f64,
-    pub(super) y: Axis,
+#[derive(Debug)]
+pub struct Panel {
+    /// Its upper edge in the picture.
+    pub top: f64,
+    /// How high it is.
+    pub height: f64,
+    /// The time at its right edge, from zero at the left.
+    pub secs: f64,
+    /// Its values.
+    pub y: Axis,
 }
 
 impl Panel {
@@ -94,7 +107,7 @@ impl Panel {
     }
 
     /// Name, grid, axis and tick labels.
-    pub(super) fn frame(&self, out: &mut String, name: &str) {
+    pub fn frame(&self, out: &mut String, name: &str) {
         text(out, LEFT, self.top - 10.0, "name", "start", name);
         for (value, label) in &self.y.ticks {
             let y = self.y(*value);
@@ -109,7 +122,7 @@ impl Panel {
     }
 
     /// The labels of the time axis, below the panel.
-    pub(super) fn time(&self, out: &mut String) {
+    pub fn time(&self, out: &mut String) {
         let y = self.top + self.height + 16.0;
         for (at, label) in time_ticks(self.secs) {
             text(out, x(self.secs, at), y, "tick", "middle", &label);
@@ -118,7 +131,7 @@ impl Panel {
     }
 
     /// Labels on the right edge at fractions of the height.
-    pub(super) fn right(&self, out: &mut String, labels: &[(f64, &str)]) {
+    pub fn right(&self, out: &mut String, labels: &[(f64, &str)]) {
         for (at, label) in labels {
             let y = self.top + self.height * (1.0 - at) + 4.0;
             text(out, RIGHT + 8.0, y, "tick", "start", label);
@@ -126,14 +139,7 @@ impl Panel {
     }
 
     /// The area between two lines.
-    pub(super) fn area(
-        &self,
-        out: &mut String,
-        class: &str,
-        times: &[f64],
-        low: &[f64],
-        high: &[f64],
-    ) {
+    pub fn area(&self, out: &mut String, class: &str, times: &[f64], low: &[f64], high: &[f64]) {
         if !high.iter().zip(low).any(|(high, low)| high > low) {
             return;
         }
@@ -149,14 +155,7 @@ impl Panel {
     }
 
     /// The area between two lines that change in steps, half-way between points.
-    pub(super) fn steps(
-        &self,
-        out: &mut String,
-        class: &str,
-        times: &[f64],
-        low: &[f64],
-        high: &[f64],
-    ) {
+    pub fn steps(&self, out: &mut String, class: &str, times: &[f64], low: &[f64], high: &[f64]) {
         let middles = times.windows(2).map(|pair| f64::midpoint(pair[0], pair[1]));
         let edges: Vec<f64> = std::iter::once(0.0).chain(middles).chain([self.secs]).collect();
         let twice = |values: &[f64]| values.iter().flat_map(|v| [*v, *v]).collect::<Vec<_>>();
@@ -166,7 +165,7 @@ impl Panel {
     }
 
     /// A line.
-    pub(super) fn line(&self, out: &mut String, class: &str, times: &[f64], values: &[f64]) {
+    pub fn line(&self, out: &mut String, class: &str, times: &[f64], values: &[f64]) {
         if !values.is_empty() {
             let points = self.widened(times, values).join(" ");
             let _ = writeln!(out, "<polyline class=\"line {class}\" points=\"{points}\"/>");
@@ -174,13 +173,7 @@ impl Panel {
     }
 
     /// A line with gaps where nothing is known.
-    pub(super) fn gapped(
-        &self,
-        out: &mut String,
-        class: &str,
-        times: &[f64],
-        values: &[Option<f64>],
-    ) {
+    pub fn gapped(&self, out: &mut String, class: &str, times: &[f64], values: &[Option<f64>]) {
         let known: Vec<_> = times.iter().zip(values).collect();
         for run in known.chunk_by(|a, b| a.1.is_some() == b.1.is_some()) {
             let points: Vec<_> =
@@ -207,7 +200,7 @@ impl Panel {
     }
 
     /// A legend above the panel's right end.
-    pub(super) fn legend(&self, out: &mut String, series: &[Series<'_>]) {
+    pub fn legend(&self, out: &mut String, series: &[Series<'_>]) {
         let width = |s: &Series<'_>| 38.0 + 6.6 * s.label.len() as f64;
         let mut at = RIGHT - series.iter().map(width).sum::<f64>() + 15.0;
         let y = self.top - 14.0;
@@ -229,7 +222,7 @@ impl Panel {
 }
 
 /// A moment marked through all panels, its label above.
-pub(super) fn mark(out: &mut String, of_secs: f64, secs: f64, top: f64, bottom: f64, label: &str) {
+pub fn mark(out: &mut String, of_secs: f64, secs: f64, top: f64, bottom: f64, label: &str) {
     let x = x(of_secs, secs);
     rule(out, "mark", (x, top), (x, bottom));
     // The label stands on the side with more room.
@@ -269,7 +262,7 @@ fn rule(out: &mut String, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64
 }
 
 /// Text at a place.
-pub(super) fn text(out: &mut String, x: f64, y: f64, class: &str, anchor: &str, content: &str) {
+pub fn text(out: &mut String, x: f64, y: f64, class: &str, anchor: &str, content: &str) {
     let _ = writeln!(
         out,
         "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>",
@@ -278,7 +271,8 @@ pub(super) fn text(out: &mut String, x: f64, y: f64, class: &str, anchor: &str, 
 }
 
 /// Text as XML content; characters that XML cannot hold are left out.
-pub(super) fn escape(text: &str) -> String {
+#[must_use]
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -1,0 +1,266 @@
+//! `spillway simulate`: reads the trace, runs the simulator, and writes what it found.
+
+mod chart;
+
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use serde::Serialize;
+use spillway_simulate::{
+    Demand, Options, Outcome, Policy, Progress, Results, Setting, Trace, Unit, simulate,
+};
+
+use crate::args::{Args, SimulateOptions, SimulateUnit};
+use crate::output;
+
+/// Most bytes of a trace that are read.
+const BYTES_MAX: u64 = 128 << 20;
+/// Most seconds that are simulated: thirty years.
+const SECS_MAX: u64 = 1_000_000_000;
+/// Shorter traces are done before a word on progress is read.
+const LASTS_SECS: u64 = 200_000;
+
+/// The result as JSON.
+#[derive(Serialize)]
+struct Told<'a> {
+    trace: About,
+    #[serde(flatten)]
+    results: &'a Results,
+}
+
+/// What was played.
+#[derive(Serialize)]
+pub(crate) struct About {
+    file: String,
+    column: String,
+    step_secs: u64,
+    steps: usize,
+    seconds: u64,
+    peak_factor: f64,
+    seed: u64,
+    notes: Vec<String>,
+}
+
+pub(crate) fn run(args: &Args, options: &SimulateOptions) -> anyhow::Result<ExitCode> {
+    let json = match (&options.out, args.json) {
+        (Some(_), false) => anyhow::bail!("OUT is where the JSON goes: write --json before it"),
+        (Some(out), true) if out.as_os_str() != "-" => Some(out.as_path()),
+        _ => None,
+    };
+    // Found out now, not when all is done.
+    for path in [options.svg.as_deref(), json].into_iter().flatten() {
+        std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| unwritable(path))?;
+    }
+    let trace = read(options)?;
+    for note in &trace.notes {
+        output::note(&format!("{}: {note}", options.trace.display()));
+    }
+    let setting = Setting::for_peak(options.peak_factor);
+    let peak = options.peak_factor * setting.capacity();
+    let demand = Demand::new(&trace, options.step, peak, options.seed);
+    if demand.secs() > SECS_MAX {
+        anyhow::bail!("{} s are too many to simulate: at most {SECS_MAX}", demand.secs());
+    }
+    let about = About {
+        file: options.trace.display().to_string(),
+        column: options.column.clone(),
+        step_secs: options.step,
+        steps: trace.values.len(),
+        seconds: demand.secs(),
+        peak_factor: options.peak_factor,
+        seed: options.seed,
+        notes: trace.notes,
+    };
+    let results = simulate(
+        &demand,
+        &setting,
+        peak,
+        &Options {
+            policies: options.policy.0.clone(),
+            tune: options.policy.0.len() == Policy::ALL.len(),
+            seed: options.seed,
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+        },
+        &|progress| tell(progress, demand.secs()),
+    )?;
+    if demand.secs() > LASTS_SECS && std::io::stderr().is_terminal() {
+        output::note("");
+    }
+    if let Some(path) = &options.svg {
+        write(path, &chart::svg(&about, &results, &options.policy.0))?;
+    }
+    let told = Told { trace: about, results: &results };
+    if let Some(path) = json {
+        write(path, &format!("{}\n", serde_json::to_string_pretty(&told)?))?;
+    }
+    if args.json && json.is_none() {
+        output::json(&told)?;
+    } else {
+        output::line(&table(&results, output::width()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(options: &SimulateOptions) -> anyhow::Result<Trace> {
+    let file = &options.trace;
+    let mut text = Vec::new();
+    std::fs::File::open(file)
+        .and_then(|source| source.take(BYTES_MAX + 1).read_to_end(&mut text))
+        .with_context(|| format!("cannot read {}", file.display()))?;
+    if text.len() as u64 > BYTES_MAX {
+        anyhow::bail!("{} is larger than {} MiB", file.display(), BYTES_MAX >> 20);
+    }
+    let unit = match options.unit {
+        SimulateUnit::Count => Unit::Count,
+        SimulateUnit::Rate => Unit::Rate,
+    };
+    let name = file.display().to_string();
+    Ok(Trace::parse(&text, &name, &options.column, options.step, unit)?)
+}
+
+/// On a terminal a line that is rewritten, elsewhere one for each run that ended.
+fn tell(progress: &Progress, secs: u64) {
+    if secs <= LASTS_SECS {
+        return;
+    }
+    let Progress { ended, runs, policy, part } = progress;
+    let text = format!("{ended} of {runs} runs; {policy} {:.0} %", part * 100.0);
+    // Nothing depends on whether it could be written.
+    if std::io::stderr().is_terminal() {
+        let _ = write!(std::io::stderr(), "\r{text}\x1b[K");
+    } else if *part >= 1.0 {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+}
+
+/// The outcomes, least seconds over the limit first, then least cost.
+fn table(results: &Results, width: Option<u16>) -> String {
+    let mut outcomes: Vec<(&String, &Outcome)> = results.policies.iter().collect();
+    outcomes.sort_by(|(_, a), (_, b)| {
+        a.seconds_over.cmp(&b.seconds_over).then(a.cost_usd.total_cmp(&b.cost_usd))
+    });
+    let head = [
+        "policy",
+        "s over",
+        "failed",
+        "shed",
+        "USD",
+        "too little",
+        "too much",
+        "time under",
+        "time above",
+        "unstable",
+        "turns",
+        "s in tiers 1, 2, 3",
+        "set to",
+    ];
+    let row = |(name, outcome): (&String, &Outcome)| {
+        let percent = |value: f64| format!("{value:.2} %");
+        let tiers: Vec<String> = outcome.tier_seconds.values().map(u64::to_string).collect();
+        vec![
+            name.clone(),
+            outcome.seconds_over.to_string(),
+            outcome.requests_failed.to_string(),
+            outcome.requests_shed.to_string(),
+            format!("{:.2}", outcome.cost_usd),
+            percent(outcome.theta_u),
+            percent(outcome.theta_o),
+            percent(outcome.tau_u),
+            percent(outcome.tau_o),
+            percent(outcome.instability),
+            outcome.reversals.to_string(),
+            tiers.join(", "),
+            results.tuned.get(name).cloned().unwrap_or_default(),
+        ]
+    };
+    output::table_within(&head, outcomes.into_iter().map(row), width)
+}
+
+fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text).with_context(|| unwritable(path))
+}
+
+fn unwritable(path: &Path) -> String {
+    format!("cannot write {}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results(seed: u64) -> (About, Results) {
+        let trace =
+            Trace { values: vec![10.0, 20.0, 90.0, 30.0, 10.0], notes: vec!["a <note>".into()] };
+        let setting = Setting::for_peak(4.0);
+        let demand = Demand::new(&trace, 60, 6000.0, seed);
+        let policies = vec![Policy::Spillway, Policy::Clairvoyant, Policy::Hpa];
+        let options = Options { policies, tune: false, seed, workers: 2 };
+        let results = simulate(&demand, &setting, 6000.0, &options, &|_| {}).unwrap();
+        let about = About {
+            file: "a&b.csv".into(),
+            column: "requests".into(),
+            step_secs: 60,
+            steps: 5,
+            seconds: 300,
+            peak_factor: 4.0,
+            seed,
+            notes: trace.notes,
+        };
+        (about, results)
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each_best_first() {
+        let (_, results) = results(1);
+        let table = table(&results, None);
+        let first: Vec<&str> =
+            table.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+        assert_eq!(first, ["policy", "clairvoyant", "spillway", "hpa"], "{table}");
+    }
+
+    #[test]
+    fn json_has_the_trace_and_every_policy() {
+        let (trace, results) = results(1);
+        let told = serde_json::to_value(Told { trace, results: &results }).unwrap();
+        assert_eq!(told["trace"]["seconds"], 300);
+        for name in ["spillway", "clairvoyant", "hpa"] {
+            for field in [
+                "seconds_over",
+                "requests",
+                "requests_failed",
+                "cost_usd",
+                "theta_u",
+                "theta_o",
+                "tau_u",
+                "tau_o",
+                "instability",
+                "reversals",
+            ] {
+                assert!(told["policies"][name][field].is_number(), "{name} {field}");
+            }
+            for tier in ["1", "2", "3"] {
+                assert!(told["policies"][name]["tier_seconds"][tier].is_u64(), "{name} {tier}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_chart_says_what_it_shows() {
+        let (about, results) = results(1);
+        let policies = [Policy::Spillway, Policy::Clairvoyant, Policy::Hpa];
+        let svg = chart::svg(&about, &results, &policies);
+        for part in
+            ["a&amp;b.csv", "<desc id=\"desc\">", "prefers-color-scheme:dark", ">hpa</text>"]
+        {
+            assert!(svg.contains(part), "`{part}` is missing: {svg}");
+        }
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        assert_eq!(svg, chart::svg(&about, &results, &policies));
+    }
+}
