@@ -5,6 +5,7 @@
 //! arrivals times the bytes that an answer of that route is known to have.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -110,6 +111,9 @@ pub(crate) struct Demand {
     mix: Vec<f64>,
     /// Those of them that were served by the cloud last.
     cloud: Vec<f64>,
+    /// Learned weights by route; empty while those that are declared are used.
+    #[serde(default)]
+    weights: Arc<[f64]>,
     overhead: f64,
     /// How much more of the demand than `1 − share` stays at home, see [`home_part`].
     pub(crate) skew: f64,
@@ -123,6 +127,7 @@ impl Default for Demand {
             requests: Forecast::default(),
             mix: Vec::new(),
             cloud: Vec::new(),
+            weights: Arc::default(),
             overhead: 1.0,
             skew: 0.0,
         }
@@ -189,8 +194,11 @@ pub(crate) struct Now {
     pub(crate) requests: f64,
     /// Bits per second, were nothing spilled or degraded.
     pub(crate) bits: f64,
-    /// Weighted requests per second that were served at home.
+    /// Weighted requests per second that stayed at home, and that were served there.
     pub(crate) home_weight: f64,
+    pub(crate) served_weight: f64,
+    /// What one of them is by the declared weights, of the mix of now: gateways count by these.
+    pub(crate) declared: f64,
     pub(crate) failed: f64,
     /// Bits per second of 307s now.
     pub(crate) redirect_bits: f64,
@@ -265,12 +273,13 @@ impl Demand {
                     learned.learn(policy, context.set, place, &cloud.routes[place], cloud.secs);
                 }
             }
-            let weight = policy.routes[place].weight;
+            let weight = self.weight(policy, place);
             now.requests += rate;
             let route_bits = 8.0 * learned.bytes(policy, &KnobSet::default(), place);
             bits.add(rate, self.mix[place], route_bits);
             weighted.add(rate, self.mix[place], weight);
             now.home_weight += (stayed - counts.shed).max(0.0) * weight;
+            now.served_weight += counts.served * weight;
             now.failed += counts.failed;
             now.redirect_bits += counts.redirected * 8.0 * REDIRECT_BYTES;
             home += stayed;
@@ -289,6 +298,7 @@ impl Demand {
             self.learn_skew(context, sense, home + sense.displaced, now.requests);
         }
         now.bits = bits.seen * self.overhead;
+        now.declared = self.declared(policy);
         now.redirect_bits *= self.overhead;
         now
     }
@@ -405,7 +415,8 @@ impl Demand {
         for (place, (route, rate)) in policy.routes.iter().zip(&self.mix).enumerate() {
             let answer_bits = 8.0 * learned.bytes(policy, set, place);
             let route_bits = rate * answer_bits;
-            let route_weight = rate * if set.sheds(place) { SHED_WEIGHT } else { route.weight };
+            let weight = self.weight(policy, place);
+            let route_weight = rate * if set.sheds(place) { SHED_WEIGHT } else { weight };
             if route.redirects {
                 sums.movable_bits += route_bits;
                 sums.movable_spread += route_bits * answer_bits;
@@ -420,7 +431,7 @@ impl Demand {
                 sums.pinned_weight += route_weight;
             }
             bits += rate * 8.0 * learned.bytes(policy, &KnobSet::default(), place);
-            weights += rate * route.weight;
+            weights += rate * weight;
             requests += rate;
         }
         let scale =
@@ -445,16 +456,16 @@ impl Demand {
 
     /// Requests per second that are in the cloud, and the weighted ones; as last known.
     pub(crate) fn spilled(&self, policy: &Policy) -> (f64, f64) {
-        let routes = policy.routes.iter().zip(&self.cloud);
-        routes.fold((0.0, 0.0), |(requests, weighted), (route, rate)| {
-            (requests + rate, weighted + rate * route.weight)
+        let routes = self.cloud.iter().enumerate();
+        routes.fold((0.0, 0.0), |(requests, weighted), (place, rate)| {
+            (requests + rate, weighted + rate * self.weight(policy, place))
         })
     }
 
     /// Adds the weighted requests per second that are in the cloud to those of each route.
     pub(crate) fn add_spilled(&self, policy: &Policy, loads: &mut [f64]) {
-        for ((load, route), rate) in loads.iter_mut().zip(&policy.routes).zip(&self.cloud) {
-            *load += rate * route.weight;
+        for (place, (load, rate)) in loads.iter_mut().zip(&self.cloud).enumerate() {
+            *load += rate * self.weight(policy, place);
         }
     }
 
@@ -473,9 +484,46 @@ impl Demand {
         self.requests.level()
     }
 
+    /// What a request of route `place` weighs at this site.
+    pub(crate) fn weight(&self, policy: &Policy, place: usize) -> f64 {
+        let declared = || policy.routes.get(place).map_or(0.0, |route| route.weight);
+        self.weights.get(place).copied().unwrap_or_else(declared)
+    }
+
+    /// What a weighted request is by the declared weights, of the mix of now.
+    fn declared(&self, policy: &Policy) -> f64 {
+        let routes = policy.routes.iter().zip(&self.mix).enumerate();
+        let (declared, learned) =
+            routes.fold((0.0, 0.0), |(declared, learned), (place, (route, rate))| {
+                (declared + rate * route.weight, learned + rate * self.weight(policy, place))
+            });
+        if self.weights.is_empty() || learned <= 0.0 { 1.0 } else { declared / learned }
+    }
+
+    /// Uses other weights from now on. The forecast goes on in their unit.
+    pub(crate) fn reweigh(&mut self, policy: &Policy, weights: Vec<f64>) {
+        let load = |demand: &Self| -> f64 {
+            let mix = demand.mix.iter().enumerate();
+            mix.map(|(place, rate)| rate * demand.weight(policy, place)).sum()
+        };
+        let before = load(self);
+        self.weights = weights.into();
+        let by = load(self) / before;
+        if by.is_finite() && by > 0.0 {
+            self.weighted.scale(by);
+        }
+    }
+
     /// What a restart forgets: the present. What was learned slowly is kept.
     pub(crate) fn forget_present(&mut self) {
-        *self = Self { overhead: self.overhead, skew: self.skew, ..Self::default() };
+        let weights = std::mem::take(&mut self.weights);
+        *self = Self { overhead: self.overhead, skew: self.skew, weights, ..Self::default() };
+    }
+
+    /// What a change of the routes forgets: what is by route, too.
+    pub(crate) fn forget_routes(&mut self) {
+        self.weights = Arc::default();
+        self.forget_present();
     }
 }
 

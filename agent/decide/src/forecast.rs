@@ -117,6 +117,16 @@ impl Forecast {
         }
     }
 
+    /// Goes on in another unit, of which one of the old is `by`.
+    pub(crate) fn scale(&mut self, by: f64) {
+        let last = self.last.iter_mut();
+        let all = [&mut self.level, &mut self.trend, &mut self.deviation];
+        all.into_iter()
+            .chain([&mut self.surge, &mut self.lasting])
+            .chain(last)
+            .for_each(|x| *x *= by);
+    }
+
     /// Smoothed present value.
     pub(crate) fn level(&self) -> f64 {
         self.level
@@ -177,6 +187,21 @@ fn damped(horizon: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::Forecast;
+
+    #[test]
+    fn another_unit_changes_nothing_else() {
+        let (mut one, mut other) = (Forecast::default(), Forecast::default());
+        for t in 0..40_u32 {
+            let value = f64::from(t * t % 17) + f64::from(t);
+            one.update(value, 1.0, 1.0);
+            other.update(if t < 20 { value } else { 2.0 * value }, 1.0, 1.0);
+            if t == 19 {
+                other.scale(2.0);
+            }
+        }
+        one.scale(2.0);
+        assert_eq!(one, other);
+    }
 
     #[test]
     fn a_constant_is_forecast_as_itself() {

@@ -7,20 +7,24 @@
 //! take that much, to a tier. Raising is at once; lowering waits for a dwell. No data is not zero:
 //! a blind site holds.
 
+mod capacity;
 mod chance;
 mod cloud;
 mod demand;
 mod fleet;
 mod forecast;
 mod lasting;
+mod learning;
 mod levers;
 mod observe;
 mod policy;
 mod reason;
 mod service;
 mod share;
+mod solve;
 mod state;
 mod tier;
+mod weights;
 mod window;
 
 use std::collections::BTreeMap;
@@ -31,13 +35,16 @@ use spillway_model::load::FleetLoad;
 use spillway_model::plan::{SitePlan, SpillMode, Tier};
 use spillway_model::{Fleet, KnobId, Load, Plan, Share, SiteId, UnixMillis};
 
+pub use capacity::Capacity;
 pub use policy::Policy;
 pub use reason::explain_client;
 pub use state::State;
+pub use weights::{Fit, Weights, Window, weigh};
 
 use cloud::Limit;
 use demand::{Context, Expected, Following, Now, Spilled};
 use fleet::{FleetSense, FleetState};
+use learning::Seen;
 use observe::{CloudSense, SiteSense, sense};
 use policy::SitePolicy;
 use service::Service;
@@ -130,6 +137,8 @@ pub(crate) struct View<'a> {
     pub(crate) mode: SpillMode,
     /// What each gateway is to give home at most.
     pub(crate) home_qps: Option<f64>,
+    /// Why other weights are used from now on.
+    pub(crate) reweighed: Option<String>,
 }
 
 /// Decides one tick.
@@ -137,6 +146,8 @@ pub(crate) struct View<'a> {
 pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outcome {
     let (at, orders) = (observation.at, &observation.orders);
     let mut next = state.fitted(policy);
+    let learned = policy.learned(&next);
+    let policy = learned.as_ref();
     let floor = orders.floor(at).map_or(Tier::Normal, |order| order.tier);
 
     let sensed = sense(policy, &mut next.readings, state.plan.generation, observation);
@@ -330,6 +341,7 @@ fn view<'a>(
         moved: Move::Kept(share),
         mode,
         home_qps,
+        reweighed: None,
         sense: SiteSense::default(),
     };
     if matches!(spilled, Spilled::Unknown) && (share > 0.0 || kept.demand.in_cloud()) {
@@ -370,8 +382,34 @@ fn view<'a>(
         };
         view.need = kept.share.need(policy, site, &case, share);
     }
+    let plain = settled && in_force.key.is_empty();
+    view.reweighed = learn(policy, kept, &view, &sense, observation, plain);
     view.sense = sense;
     view
+}
+
+/// Learns from what was seen of one site, blind or not; says why other weights are used from now on.
+fn learn(
+    policy: &Policy,
+    kept: &mut SiteState,
+    view: &View<'_>,
+    sense: &SiteSense,
+    observation: &Observation,
+    plain: bool,
+) -> Option<String> {
+    let seen = Seen {
+        policy,
+        site: view.site,
+        observation,
+        sense,
+        service: &view.service,
+        load: (view.now.home_weight, view.now.served_weight),
+        plain,
+    };
+    let SiteState { learning, demand, .. } = kept;
+    let new = learning.update(&seen, |place| demand.weight(policy, place))?;
+    demand.reweigh(policy, new.weights);
+    Some(new.why)
 }
 
 /// Divides what the cloud takes among the sites, in proportion to what each needs.
@@ -409,7 +447,7 @@ fn home_qps(policy: &Policy, view: &View<'_>, limit: &Limit) -> Option<f64> {
     if !view.sense.sees() {
         return view.home_qps;
     }
-    let room = view.site.weighted_qps * policy.compute_target;
+    let room = view.site.weighted_qps * policy.compute_target * view.now.declared;
     let each = room / f64::from(view.sense.gateways.max(1));
     // No plan is worth a small difference.
     let same = |before: &f64| (each / before - 1.0).abs() < HOME_QPS_BAND;

@@ -1,5 +1,6 @@
 //! What the decision goes by: the configuration, reduced to what control needs.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use spillway_model::config::ServiceInstance;
@@ -8,6 +9,7 @@ use spillway_model::{Config, KnobId, Plan, RouteId, Salt, SiteId};
 
 use crate::fleet::FleetPolicy;
 use crate::levers::LeversPolicy;
+use crate::state::State;
 
 /// No request weighs more, so that sums of weights stay finite.
 const WEIGHT_MAX: f64 = 1e9;
@@ -50,7 +52,9 @@ pub(crate) struct SitePolicy {
     /// The cap of the uplink, bits per second.
     pub(crate) cap: f64,
     pub(crate) queue_bytes: f64,
+    /// What is served in time, as learned, and as declared.
     pub(crate) weighted_qps: f64,
+    pub(crate) declared_qps: f64,
     pub(crate) p95_ms: f64,
     pub(crate) interface: bool,
     /// Name and data address of each gateway, the two names a balancer may know it by.
@@ -106,6 +110,7 @@ impl Policy {
                     cap: site.uplink.bits_per_sec as f64,
                     queue_bytes: site.uplink.queue_bytes as f64,
                     weighted_qps: site.capacity.weighted_qps,
+                    declared_qps: site.capacity.weighted_qps,
                     p95_ms: site.capacity.p95_ms,
                     interface: site.uplink.interface.is_some(),
                     gateways: site
@@ -161,6 +166,18 @@ impl Policy {
                 Some(FleetPolicy::new(gateways, &aws.prices, agent.compute_target.get()))
             }),
         }
+    }
+
+    /// This with what has been learned of capacities in place of what is declared.
+    pub(crate) fn learned(&self, state: &State) -> Cow<'_, Self> {
+        let mut policy = Cow::Borrowed(self);
+        for (place, site) in self.sites.iter().enumerate() {
+            let learning = state.sites.get(&site.id).map(|kept| &kept.learning);
+            if let Some(capacity) = learning.and_then(|learning| learning.capacity(site)) {
+                policy.to_mut().sites[place].weighted_qps = capacity;
+            }
+        }
+        policy
     }
 
     /// The plan of sites that serve everything themselves.

@@ -43,6 +43,7 @@ pub(crate) fn reasons(
         if view.sense.sees() {
             service(view, &mut of_site);
             limits(policy, view, &mut of_site);
+            learned(view, &mut of_site);
             cloud(view, limit, &mut of_site);
             latency(view, &mut of_site);
         }
@@ -194,6 +195,20 @@ fn limits(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
             percent(need.panic)
         ));
     }
+}
+
+fn learned(view: &View<'_>, lines: &mut Vec<String>) {
+    let (used, declared) = (view.site.weighted_qps, view.site.declared_qps);
+    if used < declared {
+        lines.push(format!(
+            "compute: home is taken to serve {used:.0} weighted requests/s in place of {declared:.0}, for with more answers have been slow"
+        ));
+    } else if used > declared {
+        lines.push(format!(
+            "compute: home is taken to serve {used:.0} weighted requests/s in place of {declared:.0}, for it has in time"
+        ));
+    }
+    lines.extend(view.reweighed.clone());
 }
 
 fn latency(view: &View<'_>, lines: &mut Vec<String>) {

@@ -9,6 +9,7 @@ use spillway_model::{Plan, RouteId, SiteId};
 use crate::cloud::CloudState;
 use crate::demand::{Demand, LearnedBytes};
 use crate::fleet::FleetState;
+use crate::learning::Learning;
 use crate::levers::Levers;
 use crate::observe::Readings;
 use crate::policy::Policy;
@@ -41,6 +42,8 @@ pub(crate) struct SiteState {
     pub(crate) share: ShareState,
     #[serde(default)]
     pub(crate) service: ServiceState,
+    #[serde(default)]
+    pub(crate) learning: Learning,
     /// As last seen: what a blind tick shows.
     pub(crate) status: SiteStatus,
 }
@@ -83,6 +86,7 @@ impl State {
             site.demand.forget_present();
             site.share.forget_present();
             site.service = ServiceState::default();
+            site.learning.forget_present();
         }
         self
     }
@@ -102,7 +106,8 @@ impl State {
             next.readings = fresh.readings;
             next.learned = fresh.learned;
             for site in next.sites.values_mut() {
-                site.demand.forget_present();
+                site.demand.forget_routes();
+                site.learning.forget_routes();
             }
         }
         next.sites.retain(|id, _| policy.sites.iter().any(|site| &site.id == id));
