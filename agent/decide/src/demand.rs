@@ -4,30 +4,24 @@
 //! An overfull uplink caps the bytes that leave but not the requests that arrive, so demand is
 //! arrivals times the bytes that an answer of that route is known to have.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::LearnedBytes;
 use crate::chance;
 use crate::forecast::{Forecast, weight};
 use crate::observe::{CloudSense, Counts, SiteSense};
-use crate::policy::{Policy, SitePolicy};
+use crate::policy::{Policy, RoutePolicy, SitePolicy};
+use crate::release::Trust;
 use crate::tier::KnobSet;
 
-/// Bytes of a shed answer, and what it costs in weighted requests.
-const SHED_BYTES: f64 = 300.0;
-const SHED_WEIGHT: f64 = 0.05;
+/// What a shed answer costs in weighted requests.
+pub(crate) const SHED_WEIGHT: f64 = 0.05;
 /// Bytes of a 307.
 pub(crate) const REDIRECT_BYTES: f64 = 350.0;
-/// So many answers weigh as much as all that was learned before.
-const ANSWERS_TO_TRUST: f64 = 200.0;
 /// So many requests in the seconds before are something that a rise can be measured against.
 const REQUESTS_TO_LEAD: f64 = 200.0;
-/// Sets of knobs whose bytes are remembered.
-const SETS_MAX: usize = 16;
-/// Knobs that are declared to release more than this are not believed.
-const RELEASE_MAX: f64 = 0.95;
 /// Time constant of the mix of routes, in seconds.
 const MIX_SECS: f64 = 5.0;
 /// Heads, acknowledgements and what was sent again, as a multiple of the answers' bytes.
@@ -39,66 +33,6 @@ const SKEW_SECS: f64 = 20.0;
 /// What the clients at home tell of all may be too small by chance; no more is asked than so many times
 /// that.
 const CHANCE: f64 = 1.25;
-
-/// Bytes per answer of each route, by the set of knobs that was on.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct LearnedBytes {
-    /// By [`KnobSet::key`]; then in the order of the policy's routes.
-    sets: BTreeMap<String, Vec<Mean>>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Mean {
-    bytes: f64,
-    answers: u64,
-}
-
-impl LearnedBytes {
-    /// Bytes of an answer of route `place` while the knobs of `set` are on: as measured, or the
-    /// undegraded bytes less what the knobs are declared to release.
-    pub(crate) fn bytes(&self, policy: &Policy, set: &KnobSet, place: usize) -> f64 {
-        if set.sheds(place) {
-            return SHED_BYTES;
-        }
-        self.measured(&set.key, place).unwrap_or_else(|| self.declared(policy, set, place))
-    }
-
-    fn measured(&self, key: &str, place: usize) -> Option<f64> {
-        let mean = self.sets.get(key)?.get(place)?;
-        (mean.answers > 0).then_some(mean.bytes)
-    }
-
-    fn declared(&self, policy: &Policy, set: &KnobSet, place: usize) -> f64 {
-        let undegraded = self.measured("", place);
-        let prior = policy.routes.get(place).map_or(0.0, |route| route.response_bytes);
-        undegraded.unwrap_or(prior) * (1.0 - set.releases.min(RELEASE_MAX))
-    }
-
-    fn learn(&mut self, policy: &Policy, set: &KnobSet, place: usize, counts: &Counts, secs: f64) {
-        let answers = (counts.served * secs).round();
-        if answers < 1.0 || set.sheds(place) {
-            return;
-        }
-        let seen = counts.served_bytes / counts.served;
-        let before = self.bytes(policy, set, place);
-        if !self.sets.contains_key(&set.key) && self.sets.len() >= SETS_MAX {
-            return;
-        }
-        let means = self.sets.entry(set.key.clone()).or_default();
-        means.resize(policy.routes.len(), Mean::default());
-        let Some(mean) = means.get_mut(place) else { return };
-        // Quick while little is known; then no tick alone counts for more than a fifth.
-        let most = if (mean.answers as f64) < ANSWERS_TO_TRUST { 0.5 } else { 0.2 };
-        mean.bytes = before + weight(answers, ANSWERS_TO_TRUST).min(most) * (seen - before);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a count of requests in one tick, at least 1"
-        )]
-        let answers = answers as u64;
-        mean.answers = mean.answers.saturating_add(answers);
-    }
-}
 
 /// What is known of one site's demand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -188,6 +122,17 @@ impl Expected {
     }
 }
 
+/// What of one route stays at home.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Staying {
+    /// Bits per second for each byte of an answer.
+    pub(crate) bits_per_byte: f64,
+    /// Requests per second, as far as they weigh.
+    pub(crate) requests: f64,
+    /// What each of these weighs.
+    pub(crate) weight: f64,
+}
+
 /// The demand of one site over the last tick.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Now {
@@ -275,7 +220,7 @@ impl Demand {
             }
             let weight = self.weight(policy, place);
             now.requests += rate;
-            let route_bits = 8.0 * learned.bytes(policy, &KnobSet::default(), place);
+            let route_bits = 8.0 * learned.undegraded(policy, place);
             bits.add(rate, self.mix[place], route_bits);
             weighted.add(rate, self.mix[place], weight);
             now.home_weight += (stayed - counts.shed).max(0.0) * weight;
@@ -369,7 +314,8 @@ impl Demand {
         set: &KnobSet,
         horizon: f64,
     ) -> Expected {
-        self.expected(policy, learned, set, |forecast| forecast.upper(horizon))
+        let bytes = learned.bytes(policy, set, Trust::Likely);
+        self.expected(policy, learned, set, &bytes, |forecast| forecast.upper(horizon))
     }
 
     /// The same without a margin for chance.
@@ -380,17 +326,19 @@ impl Demand {
         set: &KnobSet,
         horizon: f64,
     ) -> Expected {
-        self.expected(policy, learned, set, |forecast| forecast.likely(horizon))
+        let bytes = learned.bytes(policy, set, Trust::Likely);
+        self.expected(policy, learned, set, &bytes, |forecast| forecast.likely(horizon))
     }
 
-    /// The present, smoothed over two seconds.
+    /// The present, smoothed over two seconds, with answers of so many `bytes` by route.
     pub(crate) fn present(
         &self,
         policy: &Policy,
         learned: &LearnedBytes,
         set: &KnobSet,
+        bytes: &[f64],
     ) -> Expected {
-        self.expected(policy, learned, set, Forecast::level)
+        self.expected(policy, learned, set, bytes, Forecast::level)
     }
 
     /// The mean of some ten seconds.
@@ -400,7 +348,8 @@ impl Demand {
         learned: &LearnedBytes,
         set: &KnobSet,
     ) -> Expected {
-        self.expected(policy, learned, set, Forecast::lasting)
+        let bytes = learned.bytes(policy, set, Trust::Likely);
+        self.expected(policy, learned, set, &bytes, Forecast::lasting)
     }
 
     fn expected(
@@ -408,12 +357,14 @@ impl Demand {
         policy: &Policy,
         learned: &LearnedBytes,
         set: &KnobSet,
+        bytes: &[f64],
         of: impl Fn(&Forecast) -> f64,
     ) -> Expected {
         let mut sums = Expected { skew: self.skew, ..Expected::default() };
         let (mut bits, mut weights, mut requests) = (0.0, 0.0, 0.0);
-        for (place, (route, rate)) in policy.routes.iter().zip(&self.mix).enumerate() {
-            let answer_bits = 8.0 * learned.bytes(policy, set, place);
+        let routes = policy.routes.iter().zip(&self.mix).zip(bytes);
+        for (place, ((route, rate), bytes)) in routes.enumerate() {
+            let answer_bits = 8.0 * bytes;
             let route_bits = rate * answer_bits;
             let weight = self.weight(policy, place);
             let route_weight = rate * if set.sheds(place) { SHED_WEIGHT } else { weight };
@@ -430,7 +381,7 @@ impl Demand {
             } else {
                 sums.pinned_weight += route_weight;
             }
-            bits += rate * 8.0 * learned.bytes(policy, &KnobSet::default(), place);
+            bits += rate * 8.0 * learned.undegraded(policy, place);
             weights += rate * weight;
             requests += rate;
         }
@@ -447,6 +398,36 @@ impl Demand {
         sums.movable_weight *= by_weight;
         sums.movable_requests *= by_requests;
         sums
+    }
+
+    /// What stays at home of each route at a share, at present.
+    pub(crate) fn staying(
+        &self,
+        policy: &Policy,
+        learned: &LearnedBytes,
+        share: f64,
+    ) -> Vec<Staying> {
+        let home = home_part(share, self.skew);
+        let routes = || policy.routes.iter().zip(&self.mix).enumerate();
+        let bits =
+            |(place, (_, rate)): (usize, (_, &f64))| 8.0 * rate * learned.undegraded(policy, place);
+        let weight =
+            |(place, (_, rate)): (usize, (&RoutePolicy, &f64))| rate * self.weight(policy, place);
+        let (bits, weight): (f64, f64) = (routes().map(bits).sum(), routes().map(weight).sum());
+        let scale = |level: f64, sum: f64| if sum > 0.0 { level / sum } else { 0.0 };
+        let by_bits = scale(self.bits.level(), bits) * self.overhead;
+        let by_weight = scale(self.weighted.level(), weight);
+        let of_route = |(place, (route, rate)): (usize, (&RoutePolicy, &f64))| Staying {
+            bits_per_byte: 8.0 * rate * by_bits * if route.redirects { home } else { 1.0 },
+            requests: rate * by_weight * if route.spills { home } else { 1.0 },
+            weight: self.weight(policy, place),
+        };
+        routes().map(of_route).collect()
+    }
+
+    /// Requests per second by route, smoothed.
+    pub(crate) fn mix(&self) -> &[f64] {
+        &self.mix
     }
 
     /// Whether any of the demand was served by the cloud when last heard of.

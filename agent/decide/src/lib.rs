@@ -7,20 +7,24 @@
 //! take that much, to a tier. Raising is at once; lowering waits for a dwell. No data is not zero:
 //! a blind site holds.
 
+mod bytes;
 mod capacity;
 mod chance;
 mod cloud;
 mod demand;
 mod fleet;
 mod forecast;
+mod knobs;
 mod lasting;
 mod learning;
 mod levers;
 mod observe;
 mod policy;
 mod reason;
+mod release;
 mod service;
 mod share;
+mod shortage;
 mod solve;
 mod state;
 mod tier;
@@ -47,10 +51,11 @@ use fleet::{FleetSense, FleetState};
 use learning::Seen;
 use observe::{CloudSense, SiteSense, sense};
 use policy::SitePolicy;
+use reason::Degraded;
 use service::Service;
 use share::{Allowed, Case, Move, Need, Pressure};
 use state::SiteState;
-use tier::{KnobSet, Verdict};
+use tier::KnobSet;
 
 /// What gateways give home is changed where it changes by this part.
 const HOME_QPS_BAND: f64 = 0.02;
@@ -148,7 +153,6 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
     let mut next = state.fitted(policy);
     let learned = policy.learned(&next);
     let policy = learned.as_ref();
-    let floor = orders.floor(at).map_or(Tier::Normal, |order| order.tier);
 
     let sensed = sense(policy, &mut next.readings, state.plan.generation, observation);
     let there = fleet::heard(policy, observation);
@@ -165,6 +169,7 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
         let why = sensed.cloud.as_ref().err().map_or("", String::as_str);
         views.push(view(policy, &mut next, site, sense, &spilled, why, observation));
     }
+    learn_knobs(policy, &mut next, &views, orders, at);
     allot(policy, &next, &limit, &mut views);
     for view in &mut views {
         view.home_qps = home_qps(policy, view, &limit);
@@ -173,12 +178,13 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
         move_share(policy, site, view, limit.dead().then_some(at_once), at);
     }
 
-    let verdict = verdict(policy, &next, &views, orders, at);
-    let tier_before = next.tier.tier;
-    next.tier.step(policy, verdict, floor, at);
-    next.tier.note(&KnobSet::of(policy, next.tier.tier, orders, at), at);
+    let verdict = shortage::verdict(policy, &next, &views, orders, at);
+    let turned = next.tier.step(policy, &verdict, orders, at);
+    let set = next.tier.set(policy, orders, at);
+    next.tier.note(&set, at);
 
-    let mut reasons = reason::reasons(policy, &next, &views, &limit, observation, tier_before);
+    let degraded = Degraded { verdict: &verdict, turned: &turned, set: &set };
+    let mut reasons = reason::reasons(policy, &next, &views, &limit, observation, &degraded);
     let fleet = fleet(policy, &mut next, &there, &limit, &views, at, &mut reasons);
     let published = publish(policy, &mut next, &views, fleet, observation, &reasons);
     let (binding, headline) = reason::headline(&next, &views, &limit);
@@ -319,7 +325,7 @@ fn view<'a>(
     observation: &Observation,
 ) -> View<'a> {
     let (at, orders) = (observation.at, &observation.orders);
-    let in_force = KnobSet::of(policy, next.plan.tier, orders, at);
+    let in_force = next.tier.set(policy, orders, at);
     let settled = next.tier.settled(&in_force, at);
     let share = next.plan.share(&site.id).get();
     let plan = next.plan.sites.get(&site.id);
@@ -364,7 +370,7 @@ fn view<'a>(
         // While home alone serves, what the knobs in force release is room for who comes home.
         let asked = match spilled {
             Spilled::Lost(_) => in_force.clone(),
-            _ => KnobSet::of(policy, floor, orders, at),
+            _ => KnobSet::of(policy, |knob| knob.tier <= floor, orders, at),
         };
         let horizon = policy.redirect_horizon_secs();
         view.expected = kept.demand.upper(policy, learned, &asked, horizon);
@@ -383,13 +389,13 @@ fn view<'a>(
         view.need = kept.share.need(policy, site, &case, share);
     }
     let plain = settled && in_force.key.is_empty();
-    view.reweighed = learn(policy, kept, &view, &sense, observation, plain);
+    view.reweighed = learn_site(policy, kept, &view, &sense, observation, plain);
     view.sense = sense;
     view
 }
 
 /// Learns from what was seen of one site, blind or not; says why other weights are used from now on.
-fn learn(
+fn learn_site(
     policy: &Policy,
     kept: &mut SiteState,
     view: &View<'_>,
@@ -410,6 +416,21 @@ fn learn(
     let new = learning.update(&seen, |place| demand.weight(policy, place))?;
     demand.reweigh(policy, new.weights);
     Some(new.why)
+}
+
+/// Notes that the knobs in force have been for another tick.
+fn learn_knobs(
+    policy: &Policy,
+    next: &mut State,
+    views: &[View<'_>],
+    orders: &Orders,
+    at: UnixMillis,
+) {
+    let set = next.tier.set(policy, orders, at);
+    let secs = views.iter().map(|view| view.sense.secs).fold(0.0, f64::max);
+    if next.tier.settled(&set, at) {
+        next.learned.pass(policy, &set, secs);
+    }
 }
 
 /// Divides what the cloud takes among the sites, in proportion to what each needs.
@@ -482,62 +503,6 @@ fn move_share(
     };
 }
 
-/// What the sites together say about the tier: whether, with all that the cloud takes spilled, home
-/// stays below its caps, less a quarter of the room that the targets leave. What is counts, not
-/// the upper bound of what may come: it has to last for seconds, and users see what it leads to.
-/// Where no service is healthy and the cloud does not take everything, the tier stays as it is: no
-/// degradation makes a service answer, and users would have it for a while after one does.
-fn verdict(
-    policy: &Policy,
-    state: &State,
-    views: &[View<'_>],
-    orders: &Orders,
-    at: UnixMillis,
-) -> Verdict {
-    let fits = |view: &View<'_>, tier: Tier, margin: f64| {
-        let set = KnobSet::of(policy, tier, orders, at);
-        let Some(site) = state.sites.get(&view.site.id) else { return true };
-        let expected = site.demand.present(policy, &state.learned, &set);
-        let below = |load: f64, cap: f64, line: f64| load * margin <= (3.0 * cap + line) / 4.0;
-        let (site, most) = (view.site, view.most);
-        let line = expected.line(site.cap, policy.uplink_target, most);
-        below(expected.home_bits(most), site.cap, line)
-            && below(
-                expected.home_weight(most),
-                site.weighted_qps,
-                site.weighted_qps * policy.compute_target,
-            )
-    };
-    let tier = state.tier.tier;
-    let mut verdict = if tier == Tier::Normal { Verdict::Right } else { Verdict::Milder };
-    for view in views {
-        if !view.sense.sees() || (view.service.down && view.most < 1.0) {
-            verdict = Verdict::Held;
-            continue;
-        }
-        // The line says what the forecast does not: it is full, with all spilled that can be.
-        let overfull = state.sites.get(&view.site.id).is_some_and(|site| site.share.overfull());
-        let panics = overfull
-            && !view.pressure.settling
-            && view.most < 1.0
-            && view.share + 1.0 / 64.0 >= view.most;
-        if panics || !fits(view, tier, 1.0) {
-            // By a tenth, so that noise does not carry the tier further than is needed.
-            let clearly = tier.harsher().is_some_and(|harsher| {
-                views.iter().any(|view| view.sense.sees() && !fits(view, harsher, 0.9))
-            });
-            return Verdict::Short { clearly };
-        }
-        let milder = tier.milder().is_some_and(|milder| fits(view, milder, 1.1));
-        if !view.sense.whole() {
-            verdict = Verdict::Held;
-        } else if !milder && verdict == Verdict::Milder {
-            verdict = Verdict::Right;
-        }
-    }
-    verdict
-}
-
 /// Makes the plan of the next generation, if it says something new or the lease is to be renewed.
 fn publish(
     policy: &Policy,
@@ -560,7 +525,7 @@ fn publish(
         expires_at: at.plus_secs(policy.lease_secs),
         sites: sites.collect(),
         tier: next.tier.tier,
-        knobs: tier::leases(policy, next.tier.tier, &observation.orders, at),
+        knobs: tier::leases(policy, &next.tier.on, &observation.orders, at),
         fleet,
         reasons: reasons.to_vec(),
     };

@@ -83,6 +83,14 @@ pub(crate) struct KnobPolicy {
     pub(crate) sheds: Vec<usize>,
 }
 
+impl KnobPolicy {
+    /// The part of the bytes of what it does not shed that it is declared to release: one that sheds is
+    /// counted by that.
+    pub(crate) fn declared(&self) -> f64 {
+        if self.sheds.is_empty() { self.releases } else { 0.0 }
+    }
+}
+
 impl Policy {
     /// Reduces a configuration to what control needs.
     #[must_use]

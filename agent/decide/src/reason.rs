@@ -5,16 +5,26 @@ use std::net::IpAddr;
 use spillway_model::api::{ClientExplain, ClientSite};
 use spillway_model::plan::{SpillMode, Tier};
 use spillway_model::rank::{rank, spilled};
-use spillway_model::{ClientPrefix, Plan};
+use spillway_model::{ClientPrefix, KnobId, Plan};
 
 use crate::cloud::{Limit, Reach};
-use crate::policy::Policy;
+use crate::policy::{KnobPolicy, Policy};
 use crate::share::{ASKING, Binding, Move};
+use crate::shortage::Verdict;
 use crate::state::State;
+use crate::tier::{KnobSet, Turned};
 use crate::{Observation, View};
 
 /// Most sentences of one decision, so that a plan stays small whatever the number of sites.
 const REASONS_MAX: usize = 40;
+
+/// What became of the knobs in one tick.
+pub(crate) struct Degraded<'a> {
+    pub(crate) verdict: &'a Verdict,
+    pub(crate) turned: &'a Turned,
+    /// Those that are on from now on.
+    pub(crate) set: &'a KnobSet,
+}
 
 /// All sentences of one tick.
 pub(crate) fn reasons(
@@ -23,10 +33,11 @@ pub(crate) fn reasons(
     views: &[View<'_>],
     limit: &Limit,
     observation: &Observation,
-    tier_before: Tier,
+    degraded: &Degraded<'_>,
 ) -> Vec<String> {
     let mut lines = Vec::new();
-    tier(policy, next, observation, tier_before, &mut lines);
+    tier(policy, next, observation, degraded, &mut lines);
+    knobs(policy, next, observation, degraded, &mut lines);
     match limit.reach {
         Reach::Answers => {}
         Reach::NotGateways => lines.push(
@@ -66,49 +77,99 @@ fn tier(
     policy: &Policy,
     next: &State,
     observation: &Observation,
-    before: Tier,
+    degraded: &Degraded<'_>,
     lines: &mut Vec<String>,
 ) {
     let at = observation.at;
-    let now = next.tier.tier;
+    let Degraded { verdict, turned, .. } = degraded;
+    let (before, now) = (turned.before, next.tier.tier);
     let floor = observation.orders.floor(at);
     let order_ended = next.tier.by_order && floor.is_none_or(|order| order.tier < before);
-    if now > before && floor.is_none_or(|order| order.tier < now) {
+    let above = now > Tier::Normal && floor.is_none_or(|order| order.tier < now);
+    let dwell = next.tier.dwell_millis(policy, now) as f64 / 1000.0;
+    let sufficed = turned.off.as_ref().map(|(_, secs)| secs);
+    if now > before && above {
         lines.push(format!("tier: raised to {now}, for at {before} spilling falls short"));
-    } else if now < before && order_ended {
+    } else if let (true, Some(secs), true) = (now < before, sufficed, order_ended) {
         lines.push(format!(
-            "tier: lowered to {now}: the order ended, and nothing else has needed {before} for {} s",
-            policy.tier_dwell_secs
+            "tier: lowered to {now}: the order ended, and nothing else has needed {before} for {secs:.0} s"
         ));
-    } else if now < before {
-        lines.push(format!(
-            "tier: lowered to {now}, which would have sufficed for {} s",
-            policy.tier_dwell_secs
-        ));
-    } else if let Some(secs) = next.tier.short_secs(at) {
-        lines.push(match now.harsher() {
-            Some(harsher) => format!(
-                "tier: {now}; spilling has fallen short for {secs:.0} s, after {} s it rises to {harsher}",
-                next.tier.rise_secs(policy)
+    } else if let (true, Some(secs)) = (now < before, sufficed) {
+        lines.push(format!("tier: lowered to {now}, which would have sufficed for {secs:.0} s"));
+    } else if let (Verdict::Short(more), Some(secs)) = (verdict, next.tier.short_secs(at)) {
+        let rise = next.tier.rise_secs(policy);
+        lines.push(match more.tier {
+            Tier::Normal => format!("tier: {now}; even so spilling falls short, and no knob is left"),
+            _ if !turned.on.is_empty() => {
+                format!("tier: {now}; spilling falls short with the knobs that were on")
+            }
+            tier if tier > now => format!(
+                "tier: {now}; spilling has fallen short for {secs:.0} s, after {rise} s it rises to {tier}"
             ),
-            None => format!("tier: {now}; even so spilling falls short, and there is no harsher one"),
+            _ => format!(
+                "tier: {now}; spilling has fallen short for {secs:.0} s, after {rise} s more of its knobs are turned on"
+            ),
         });
     } else if now > Tier::Normal && order_ended {
         lines.push(format!(
-            "tier: still {now}; the order ended, and once nothing else has needed it for {} s it is lowered by one",
-            policy.tier_dwell_secs
+            "tier: still {now}; the order ended, and a knob that nothing else has needed for {dwell:.0} s is turned off"
         ));
-    } else if now > Tier::Normal && floor.is_none_or(|order| order.tier < now) {
-        lines.push(format!(
-            "tier: {now} until a milder one would have sufficed for {} s",
-            policy.tier_dwell_secs
-        ));
+    } else if above {
+        lines.push(format!("tier: {now} until one knob less would have sufficed for {dwell:.0} s"));
     }
     if let Some(order) = floor {
         lines.push(format!("tier: at least {} by order of {}", order.tier, order.by));
     }
+}
+
+/// Which knobs are turned and which are on, and what those promised and delivered.
+fn knobs(
+    policy: &Policy,
+    next: &State,
+    observation: &Observation,
+    degraded: &Degraded<'_>,
+    lines: &mut Vec<String>,
+) {
+    let Degraded { verdict, turned, set } = degraded;
+    if let (Verdict::Short(more), false) = (verdict, turned.on.is_empty()) {
+        let names: Vec<&str> = turned.on.iter().map(KnobId::as_str).collect();
+        let missing = match more.missing.is_empty() {
+            true => "what is missing".to_owned(),
+            false => format!("the {} that are missing", more.missing.join(" and ")),
+        };
+        let tier = u8::from(more.tier);
+        let why = match more.left_out {
+            _ if more.clearly => {
+                format!("all of tier {tier}, which clearly free less than {missing}")
+            }
+            0 => format!("all of tier {tier}, for fewer may not free {missing}"),
+            1 => format!("the least harmful of tier {tier} that free {missing}; one can stay off"),
+            n => format!("the least harmful of tier {tier} that free {missing}; {n} can stay off"),
+        };
+        lines.push(format!("knobs turned on: {}: {why}", names.join(", ")));
+    }
+    if let Some((id, secs)) = &turned.off {
+        lines.push(format!(
+            "knob turned off: {id}, without which home would have done for {secs:.0} s"
+        ));
+    }
+    let mut on: Vec<&KnobPolicy> = set.knobs(policy).collect();
+    on.sort_by_key(|knob| std::cmp::Reverse(knob.tier));
+    let told = on.iter().map(|knob| match next.learned.releases.promise(&knob.id) {
+        Some(last) => format!(
+            "{} (promised {} and delivered {})",
+            knob.id,
+            percent(last.promised),
+            percent(last.delivered.max(0.0))
+        ),
+        None => format!("{} (declared {})", knob.id, percent(knob.releases)),
+    });
+    if !on.is_empty() {
+        let told: Vec<String> = told.collect();
+        lines.push(format!("knobs on, with what they release of all bytes: {}", told.join(", ")));
+    }
     for (id, (order, until)) in &observation.orders.knobs {
-        if at < *until {
+        if observation.at < *until {
             let what = if order.on { "on" } else { "held off" };
             lines.push(format!("knob {id}: {what} by order of {}", order.by));
         }
@@ -283,7 +344,7 @@ fn movement(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
 
 fn next_minute(policy: &Policy, next: &State, view: &View<'_>, lines: &mut Vec<String>) {
     let Some(site) = next.sites.get(&view.site.id) else { return };
-    let set = crate::tier::KnobSet::default();
+    let set = KnobSet::default();
     let upper = |secs: f64| site.demand.upper(policy, &next.learned, &set, secs).bits();
     let dns = policy.dns_horizon_secs();
     lines.push(format!(
@@ -380,7 +441,7 @@ fn percent(part: f64) -> String {
     format!("{:.1} %", part * 100.0)
 }
 
-fn bits(per_sec: f64) -> String {
+pub(crate) fn bits(per_sec: f64) -> String {
     let (unit, name) = match per_sec {
         x if x >= 1e9 => (1e9, "Gbit/s"),
         x if x >= 1e6 => (1e6, "Mbit/s"),

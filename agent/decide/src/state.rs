@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use spillway_model::api::SiteStatus;
 use spillway_model::{Plan, RouteId, SiteId};
 
+use crate::bytes::LearnedBytes;
 use crate::cloud::CloudState;
-use crate::demand::{Demand, LearnedBytes};
+use crate::demand::Demand;
 use crate::fleet::FleetState;
 use crate::learning::Learning;
 use crate::levers::Levers;
@@ -77,8 +78,9 @@ impl State {
         if plan.generation > self.plan.generation {
             self.plan = plan.clone();
         }
-        self.tier = TierState::resumed(self.plan.tier);
+        self.tier = TierState::resumed(&self.plan);
         self.readings = Readings::default();
+        self.learned.forget_present();
         self.cloud.forget_present();
         self.fleet.forget_present();
         self.levers.forget_present();
@@ -110,6 +112,8 @@ impl State {
                 site.learning.forget_routes();
             }
         }
+        next.tier.fit(policy);
+        next.learned.releases.fit(policy);
         next.sites.retain(|id, _| policy.sites.iter().any(|site| &site.id == id));
         for site in &policy.sites {
             next.sites.entry(site.id.clone()).or_default();

@@ -1,56 +1,65 @@
-//! Tiers: degraded only when spilling cannot suffice, one step at a time, and restored the same way.
+//! Tiers: degraded only when spilling cannot suffice, and restored one knob at a time.
 //!
 //! ```text
 //!            short for tier_rise_secs             short for tier_rise_secs
 //!   0 normal ───────────────────────▶ 1 invisible ─────────▶ 2 visible ─────────▶ 3 severe
 //!            ◀───────────────────────             ◀─────────           ◀─────────
-//!            milder suffices for tier_dwell_secs, one step a dwell
+//!            each knob once home has done without it for its part of tier_dwell_secs
 //! ```
 //!
-//! A tier that is clearly too little, by what its knobs release, is passed after a second.
+//! The tier is the harshest that a knob is turned on of. It rises when all knobs of the milder ones are
+//! on and do not suffice; within it, only those that [`crate::shortage`] chooses are turned on. A tier
+//! that is clearly too little, by what its knobs release, is passed after a second.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use spillway_model::plan::{KnobLease, Tier};
-use spillway_model::{KnobId, UnixMillis};
+use spillway_model::{KnobId, Plan, UnixMillis};
 
 use crate::Orders;
-use crate::policy::Policy;
+use crate::policy::{KnobPolicy, Policy};
+use crate::shortage::Verdict;
 
 /// Answers of the old knobs may be under way for this long after a change.
 const SETTLE_MS: u64 = 3000;
+/// And this long it takes to see what the change did.
+const SEEN_MS: u64 = 5000;
 
 /// The knobs that are on together.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct KnobSet {
     /// Their names joined by `+`; empty for none.
     pub(crate) key: String,
-    /// What they are declared to release; those that shed are counted by what they shed instead.
-    pub(crate) releases: f64,
+    /// Their places in the policy.
+    on: Vec<usize>,
     /// By route; shorter than the routes where nothing is shed.
     shed: Vec<bool>,
 }
 
+/// The names of a [`KnobSet::key`].
+pub(crate) fn names(key: &str) -> impl Iterator<Item = &str> {
+    key.split('+').filter(|name| !name.is_empty())
+}
+
 impl KnobSet {
-    /// The knobs of `tier`, with the operator's orders at `at`.
-    pub(crate) fn of(policy: &Policy, tier: Tier, orders: &Orders, at: UnixMillis) -> Self {
+    /// The knobs that are `on`, but for those that the operator ordered otherwise at `at`.
+    pub(crate) fn of(
+        policy: &Policy,
+        on: impl Fn(&KnobPolicy) -> bool,
+        orders: &Orders,
+        at: UnixMillis,
+    ) -> Self {
         let mut set = Self::default();
-        for knob in &policy.knobs {
-            let on = match orders.knob(&knob.id, at) {
-                Some((order, _)) => order.on,
-                None => knob.tier <= tier,
-            };
-            if !on {
+        for (place, knob) in policy.knobs.iter().enumerate() {
+            if !orders.knob(&knob.id, at).map_or_else(|| on(knob), |(order, _)| order.on) {
                 continue;
             }
             if !set.key.is_empty() {
                 set.key.push('+');
             }
             set.key.push_str(knob.id.as_str());
-            if knob.sheds.is_empty() {
-                set.releases += knob.releases;
-            }
+            set.on.push(place);
             for &place in &knob.sheds {
                 if set.shed.len() <= place {
                     set.shed.resize(place + 1, false);
@@ -65,40 +74,54 @@ impl KnobSet {
     pub(crate) fn sheds(&self, place: usize) -> bool {
         self.shed.get(place).copied().unwrap_or(false)
     }
+
+    /// Its knobs.
+    pub(crate) fn knobs<'a>(&'a self, policy: &'a Policy) -> impl Iterator<Item = &'a KnobPolicy> {
+        self.on.iter().filter_map(|place| policy.knobs.get(*place))
+    }
+
+    /// Whether it has all knobs of another, by its key.
+    pub(crate) fn has_all(&self, key: &str) -> bool {
+        names(key).all(|name| names(&self.key).any(|of| of == name))
+    }
 }
 
 /// The leases of the knobs that are on.
 pub(crate) fn leases(
     policy: &Policy,
-    tier: Tier,
+    on: &BTreeSet<KnobId>,
     orders: &Orders,
     at: UnixMillis,
 ) -> BTreeMap<KnobId, KnobLease> {
     let lease = at.plus_secs(policy.lease_secs);
     let floor = orders.floor(at);
-    let mut on = BTreeMap::new();
+    let mut leases = BTreeMap::new();
     for knob in &policy.knobs {
         let (until, by) = match orders.knob(&knob.id, at) {
             Some((order, until)) if order.on => (lease.min(until), order.by.clone()),
             Some(_) => continue,
-            None if knob.tier > tier => continue,
+            None if !on.contains(&knob.id) => continue,
             None => match floor {
                 Some(order) if knob.tier <= order.tier => (lease, order.by.clone()),
                 _ => (lease, format!("tier {}", u8::from(knob.tier))),
             },
         };
-        on.insert(knob.id.clone(), KnobLease { until, by });
+        leases.insert(knob.id.clone(), KnobLease { until, by });
     }
-    on
+    leases
 }
 
-/// Where the tier is, and since when it should be elsewhere.
+/// What is turned on, and since when it should be otherwise. Bounded by the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TierState {
     pub(crate) tier: Tier,
-    /// Since when spilling has fallen short at this tier.
+    /// The knobs that are on because spilling fell short, or because the tier was ordered. What the
+    /// operator orders of single knobs stands above it.
+    #[serde(default)]
+    pub(crate) on: BTreeSet<KnobId>,
+    /// Since when spilling has fallen short with these knobs.
     short_since: Option<UnixMillis>,
-    /// Since when the next milder tier would have sufficed.
+    /// Since when home would have done with a knob less.
     enough_since: Option<UnixMillis>,
     /// Whether this tier was clearly too little already when it was raised to.
     #[serde(default)]
@@ -111,64 +134,104 @@ pub(crate) struct TierState {
     changed_at: UnixMillis,
 }
 
-/// What the sites say together about the tier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Spilling falls short at the present tier; `clearly`: at the next harsher one, too.
-    Short { clearly: bool },
-    /// The present tier is needed.
-    Right,
-    /// The next milder one would do at every site.
-    Milder,
-    /// Some site is blind, or has no service: nothing is lowered.
-    Held,
+/// What one tick turned.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Turned {
+    /// The tier before.
+    pub(crate) before: Tier,
+    /// Turned on because spilling falls short.
+    pub(crate) on: Vec<KnobId>,
+    /// Turned off, and how long home would have done without it, in seconds.
+    pub(crate) off: Option<(KnobId, f64)>,
 }
 
 impl TierState {
-    /// After a restart: the tier of the plan in force, and no timers.
-    pub(crate) fn resumed(tier: Tier) -> Self {
-        Self { tier, ..Self::default() }
+    /// After a restart: the knobs of the plan in force, and no timers.
+    pub(crate) fn resumed(plan: &Plan) -> Self {
+        Self { tier: plan.tier, on: plan.knobs.keys().cloned().collect(), ..Self::default() }
     }
 
-    /// One step of the diagram above, and never more. Returns whether the tier changed.
+    /// The same for a configuration that has changed. What stands above its tier was turned on by an order;
+    /// a state of before names no knobs, for all up to its tier were on.
+    pub(crate) fn fit(&mut self, policy: &Policy) {
+        let of_tier = || policy.knobs.iter().filter(|knob| knob.tier <= self.tier);
+        if self.on.is_empty() {
+            self.on = of_tier().map(|knob| knob.id.clone()).collect();
+        } else {
+            self.on.retain(|id| of_tier().any(|knob| knob.id == *id));
+        }
+    }
+
+    /// The knobs in force, with the operator's orders at `at`.
+    pub(crate) fn set(&self, policy: &Policy, orders: &Orders, at: UnixMillis) -> KnobSet {
+        KnobSet::of(policy, |knob| self.on.contains(&knob.id), orders, at)
+    }
+
+    /// One step of the diagram above, and never more.
     pub(crate) fn step(
         &mut self,
         policy: &Policy,
-        verdict: Verdict,
-        floor: Tier,
+        verdict: &Verdict,
+        orders: &Orders,
         at: UnixMillis,
-    ) -> bool {
-        let before = self.tier;
-        self.tier = self.tier.max(floor);
-        if self.tier > Tier::Normal && floor == self.tier {
+    ) -> Turned {
+        let floor = orders.floor(at).map_or(Tier::Normal, |order| order.tier);
+        let mut turned = Turned { before: self.tier, ..Turned::default() };
+        // What is held off is off; once that ends it is turned on again only if it is needed.
+        self.on.retain(|id| orders.knob(id, at).is_none_or(|(order, _)| order.on));
+        self.on.extend(policy.knobs.iter().filter(|k| k.tier <= floor).map(|k| k.id.clone()));
+        let short = matches!(verdict, Verdict::Short(_));
+        let tier = self.tier.max(floor);
+        if tier > Tier::Normal && tier == floor {
             self.by_order = true;
-        } else if self.tier == Tier::Normal
-            || matches!(verdict, Verdict::Short { .. } | Verdict::Right)
-        {
+        } else if tier == Tier::Normal || short || *verdict == Verdict::Right {
             self.by_order = false;
         }
-        let short = matches!(verdict, Verdict::Short { .. });
         since(&mut self.short_since, short, at);
-        since(&mut self.enough_since, verdict == Verdict::Milder, at);
-        // Ticks are not exact to the millisecond: half a tick early is on time.
-        let lasted = |from: Option<UnixMillis>, secs: u64| {
-            from.is_some_and(|from| at.millis_since(from) + policy.tick_ms / 2 >= secs * 1000)
-        };
+        since(&mut self.enough_since, matches!(verdict, Verdict::Spare(_)), at);
         self.passing &= short;
-        if lasted(self.short_since, self.rise_secs(policy))
-            && let Some(harsher) = self.tier.harsher()
-        {
-            self.tier = harsher;
-            self.short_since = Some(at);
-            self.passing = verdict == Verdict::Short { clearly: true };
-        } else if lasted(self.enough_since, policy.tier_dwell_secs)
-            && let Some(milder) = self.tier.milder()
-            && milder >= floor
-        {
-            self.tier = milder;
-            self.enough_since = Some(at);
+        // Ticks are not exact to the millisecond: half a tick early is on time.
+        let lasted = |from: Option<UnixMillis>, millis: u64| {
+            from.is_some_and(|from| at.millis_since(from) + policy.tick_ms / 2 >= millis)
+        };
+        match verdict {
+            Verdict::Short(more)
+                if !more.knobs.is_empty()
+                    && lasted(self.short_since, 1000 * self.rise_secs(policy)) =>
+            {
+                self.on.extend(more.knobs.iter().cloned());
+                turned.on.clone_from(&more.knobs);
+                self.short_since = Some(at);
+                self.passing = more.clearly;
+            }
+            Verdict::Spare(id) => {
+                let knob = policy.knobs.iter().find(|knob| knob.id == *id && knob.tier > floor);
+                let dwell = knob.map(|knob| self.dwell_millis(policy, knob.tier));
+                if dwell.is_some_and(|dwell| lasted(self.enough_since, dwell)) {
+                    self.on.remove(id);
+                    turned.off = dwell.map(|dwell| (id.clone(), dwell as f64 / 1000.0));
+                    self.enough_since = Some(at);
+                }
+            }
+            _ => {}
         }
-        self.tier != before
+        self.tier = self.highest(policy).max(floor);
+        turned
+    }
+
+    /// The harshest tier that a knob is on of.
+    fn highest(&self, policy: &Policy) -> Tier {
+        let on = policy.knobs.iter().filter(|knob| self.on.contains(&knob.id));
+        on.map(|knob| knob.tier).max().unwrap_or_default()
+    }
+
+    /// How long home must have done without a knob of `tier` before it is turned off. The last one waits
+    /// for the tier's dwell, each of several for its part of it, for with many knobs a tier would take as
+    /// many dwells to leave; but no less than it takes to see what the one before brought back.
+    pub(crate) fn dwell_millis(&self, policy: &Policy, tier: Tier) -> u64 {
+        let of_tier = policy.knobs.iter().filter(|of| of.tier == tier);
+        let on = of_tier.filter(|of| self.on.contains(&of.id)).count() as u64;
+        dwell_millis(policy.tier_dwell_secs, on)
     }
 
     /// Notes the knobs that are in force from now on.
@@ -184,7 +247,7 @@ impl TierState {
         self.key == set.key && at.millis_since(self.changed_at) >= SETTLE_MS
     }
 
-    /// How long spilling must fall short for the tier to rise, in seconds.
+    /// How long spilling must fall short for more to be turned on, in seconds.
     pub(crate) fn rise_secs(&self, policy: &Policy) -> u64 {
         if self.passing { policy.tier_rise_secs.min(1) } else { policy.tier_rise_secs }
     }
@@ -192,6 +255,24 @@ impl TierState {
     /// How long spilling has fallen short, in seconds.
     pub(crate) fn short_secs(&self, at: UnixMillis) -> Option<f64> {
         self.short_since.map(|from| at.millis_since(from) as f64 / 1000.0)
+    }
+}
+
+/// The dwell of one of `on` knobs of a tier.
+fn dwell_millis(tier_dwell_secs: u64, on: u64) -> u64 {
+    let dwell = 1000 * tier_dwell_secs;
+    (dwell / on.max(1)).max(SEEN_MS).min(dwell)
+}
+
+impl Policy {
+    /// Seconds until all knobs are off again once none is needed, were all of them on.
+    #[must_use]
+    pub fn restore_secs(&self) -> u64 {
+        let dwells = |tier: &Tier| {
+            let on = self.knobs.iter().filter(|knob| knob.tier == *tier).count() as u64;
+            (1..=on).map(|on| dwell_millis(self.tier_dwell_secs, on)).sum::<u64>()
+        };
+        Tier::ALL.iter().map(dwells).sum::<u64>().div_ceil(1000)
     }
 }
 

@@ -138,15 +138,20 @@ fn a_tier_order_is_a_floor_with_an_end() {
     assert!(!told(&world).contains("milder"), "{}", told(&world));
     world.run(28, 0.02, |_| 0.4);
     assert_eq!(world.tier(), 2);
-    // One step a dwell of ten seconds once it is over, and the reason says that it was an order.
+    // One knob a dwell once it is over, of ten seconds for the last of a tier, and the reason says that it
+    // was an order.
     world.run(4, 0.02, |_| 0.4);
+    assert_eq!(world.tier(), 2, "{}", world.course());
+    assert_eq!(world.state.plan().knobs.len(), 3, "{}", world.course());
+    assert!(told(&world).contains("tier: still 2 (visible); the order ended"), "{}", told(&world));
+    world.run(8, 0.02, |_| 0.4);
     assert_eq!(world.tier(), 1, "{}", world.course());
     assert!(
         told(&world).contains("tier: still 1 (invisible); the order ended"),
         "{}",
         told(&world)
     );
-    world.run(11, 0.02, |_| 0.4);
+    world.run(16, 0.02, |_| 0.4);
     assert_eq!(world.tier(), 0, "{}", world.course());
     assert!(world.state.plan().knobs.is_empty());
     for step in

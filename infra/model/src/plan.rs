@@ -129,7 +129,7 @@ pub struct Plan {
     pub expires_at: UnixMillis,
     /// What each site does.
     pub sites: BTreeMap<SiteId, SitePlan>,
-    /// The tier the knobs below come from, for people to read; only [`Plan::knobs`] is acted on.
+    /// The harshest tier that a knob is turned on of, for people to read; only [`Plan::knobs`] is acted on.
     pub tier: Tier,
     /// The knobs that are on.
     pub knobs: BTreeMap<KnobId, KnobLease>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use spillway_decide::Policy;
 use spillway_model::api::Decision;
 use spillway_model::config::edited;
 use spillway_model::{Config, SiteId, Tier};
@@ -148,10 +149,9 @@ impl Stage {
         let capacity = self.probe(options).await?;
         let calm = 0.5 * capacity.requests_per_sec;
         let back = {
-            let agent = &self.config.agent;
-            // Three tiers to come back from, one a dwell, and some seconds to be sure.
+            // All knobs to come back from, one a dwell, and some seconds to be sure.
             #[expect(clippy::cast_precision_loss, reason = "seconds")]
-            let secs = (agent.tier_dwell_secs * 3 + 12) as f64;
+            let secs = (Policy::new(&self.config).restore_secs() + 12) as f64;
             secs
         };
         let mut steps = Vec::new();

@@ -148,6 +148,8 @@ pub(crate) struct Tick {
     pub(crate) reasons: Vec<String>,
     pub(crate) binding: String,
     pub(crate) fleet: Fleet,
+    /// Knobs that are on, and who turned each on.
+    pub(crate) knobs: BTreeMap<String, String>,
 }
 
 pub(crate) struct World {
@@ -172,7 +174,8 @@ pub(crate) struct World {
     queue_max: f64,
     ttl_secs: u64,
     lookups: BTreeMap<String, Vec<usize>>,
-    releases: Vec<(String, f64, Vec<usize>)>,
+    /// Of each knob, what it really releases, and the routes that it sheds.
+    pub(crate) releases: Vec<(String, f64, Vec<usize>)>,
     noise: Noise,
     clients: Vec<Client>,
     gateways: [Load; 2],
@@ -307,6 +310,12 @@ impl World {
             reasons: outcome.decision.reasons.clone(),
             binding: outcome.decision.binding.clone(),
             fleet: outcome.plan.fleet.clone(),
+            knobs: outcome
+                .plan
+                .knobs
+                .iter()
+                .map(|(id, lease)| (id.to_string(), lease.by.clone()))
+                .collect(),
         };
         self.ticks.push(last);
         self.outcome = Some(outcome);

@@ -123,10 +123,11 @@ pub struct Agent {
     /// Most that the share is lowered by in one second, once it may be.
     #[serde(default = "defaults::share_step_down")]
     pub share_step_down: Share,
-    /// Spilling must have been insufficient for this long before a tier is raised.
+    /// Spilling must have been insufficient for this long before knobs are turned on.
     #[serde(default = "defaults::tier_rise_secs")]
     pub tier_rise_secs: u64,
-    /// A milder tier must have sufficed for this long before the tier is lowered.
+    /// Home must have done without the last knob of a tier for this long before it is turned off, and
+    /// without each of several for a part of it.
     #[serde(default = "defaults::tier_dwell_secs")]
     pub tier_dwell_secs: u64,
     /// How long the journal keeps decisions, in hours.
@@ -354,7 +355,7 @@ pub struct Route {
 pub struct Knob {
     /// Its name.
     pub id: KnobId,
-    /// The tier that turns it on: 1, 2 or 3.
+    /// Its tier: 1, 2 or 3. It may be turned on once all knobs of the milder ones are.
     pub tier: Tier,
     /// Who answers for it.
     pub owner: String,

@@ -21,7 +21,7 @@ use crate::packages::cannot;
 
 /// From an alarm's change to the tier in the plan.
 const RAISED: Duration = Duration::from_secs(2);
-/// From its end to the end of the tier: two dwells, and the way there.
+/// From its end to the end of the tier: a dwell for each of the four knobs of two tiers, and the way there.
 const DWELL_SECS: i64 = 3;
 const LOWERED: Duration = Duration::from_secs(20);
 const SOON: Duration = Duration::from_secs(20);

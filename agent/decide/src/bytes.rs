@@ -1,0 +1,161 @@
+//! Bytes of an answer of each route, undegraded and with knobs on.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::forecast::weight;
+use crate::observe::Counts;
+use crate::policy::{KnobPolicy, Policy};
+use crate::release::{Releases, SHED_BYTES, Trust, Window};
+use crate::tier::{KnobSet, names};
+
+/// So many answers weigh as much as all that was learned before.
+const ANSWERS_TO_TRUST: f64 = 200.0;
+
+/// Bytes per answer of each route: undegraded, with the knobs in force, and what each knob takes off.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LearnedBytes {
+    /// By [`KnobSet::key`], of no knobs and of those in force; then in the order of the policy's routes.
+    sets: BTreeMap<String, Vec<Mean>>,
+    #[serde(default)]
+    pub(crate) releases: Releases,
+    /// The time before knobs were turned last, and since.
+    #[serde(default)]
+    before: Window,
+    #[serde(default)]
+    since: Window,
+    /// Whether the two were compared.
+    #[serde(default)]
+    compared: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+struct Mean {
+    bytes: f64,
+    answers: u64,
+}
+
+impl LearnedBytes {
+    /// Bytes of an answer of each route while the knobs of `set` are on: as measured while they are in
+    /// force, or what the rest of them leave of what was measured with some of them or none.
+    pub(crate) fn bytes(&self, policy: &Policy, set: &KnobSet, trust: Trust) -> Vec<f64> {
+        let within = self.sets.keys().filter(|key| set.has_all(key));
+        let key = within.max_by_key(|key| names(key).count()).map_or("", String::as_str);
+        let rest =
+            set.knobs(policy).filter(|knob| !names(key).any(|name| name == knob.id.as_str()));
+        let left = self.releases.left(rest, policy.routes.len(), trust);
+        let bytes = left.iter().enumerate().map(|(place, left)| match set.sheds(place) {
+            true => SHED_BYTES,
+            false => left * self.of(key, place).unwrap_or_else(|| self.undegraded(policy, place)),
+        });
+        bytes.collect()
+    }
+
+    /// The most that they can be once `knob` is turned off and only `rest` of the knobs in force, `now`,
+    /// stay on: what those surely take off the undegraded answers, or what it may have taken off the
+    /// present ones at most.
+    pub(crate) fn bytes_without(
+        &self,
+        policy: &Policy,
+        now: &KnobSet,
+        knob: &KnobPolicy,
+        rest: &KnobSet,
+    ) -> Vec<f64> {
+        let left = self.releases.left([knob].into_iter(), policy.routes.len(), Trust::Most);
+        let present = self.bytes(policy, now, Trust::Likely);
+        let mut most = self.bytes(policy, rest, Trust::Least);
+        for (place, ((most, left), present)) in most.iter_mut().zip(left).zip(present).enumerate() {
+            if !now.sheds(place) {
+                *most = most.min(present / left);
+            }
+        }
+        most
+    }
+
+    /// Bytes of an answer of route `place` while no knob is on.
+    pub(crate) fn undegraded(&self, policy: &Policy, place: usize) -> f64 {
+        let prior = policy.routes.get(place).map_or(0.0, |route| route.response_bytes);
+        self.of("", place).unwrap_or(prior)
+    }
+
+    fn of(&self, key: &str, place: usize) -> Option<f64> {
+        let mean = self.sets.get(key)?.get(place)?;
+        (mean.answers > 0 || mean.bytes > 0.0).then_some(mean.bytes)
+    }
+
+    /// Takes in the answers of route `place` over `secs` seconds while the knobs of `set` were on.
+    pub(crate) fn learn(
+        &mut self,
+        policy: &Policy,
+        set: &KnobSet,
+        place: usize,
+        counts: &Counts,
+        secs: f64,
+    ) {
+        let answers = (counts.served * secs).round();
+        if answers < 1.0 || set.sheds(place) {
+            return;
+        }
+        self.turn(policy, set);
+        let seen = counts.served_bytes / counts.served;
+        self.since.add(place, answers, answers * seen);
+        let before = self.of(&set.key, place).unwrap_or_else(|| self.undegraded(policy, place));
+        let means = self.sets.entry(set.key.clone()).or_default();
+        means.resize(policy.routes.len(), Mean::default());
+        let Some(mean) = means.get_mut(place) else { return };
+        // Quick while little is known; then no tick alone counts for more than a fifth.
+        let most = if (mean.answers as f64) < ANSWERS_TO_TRUST { 0.5 } else { 0.2 };
+        mean.bytes = before + weight(answers, ANSWERS_TO_TRUST).min(most) * (seen - before);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count of requests in one tick, at least 1"
+        )]
+        let answers = answers as u64;
+        mean.answers = mean.answers.saturating_add(answers);
+    }
+
+    /// Answers are those of `set` from now on. What ends is what the next time is compared with, unless it
+    /// was too short to tell anything.
+    fn turn(&mut self, policy: &Policy, set: &KnobSet) {
+        if self.since.key == set.key {
+            return;
+        }
+        let ended = std::mem::replace(&mut self.since, Window::of(&set.key));
+        if ended.tells() {
+            self.before = ended;
+        }
+        self.compared = false;
+        let expected = self.bytes(policy, set, Trust::Likely);
+        self.sets.retain(|key, _| key.is_empty());
+        if !set.key.is_empty() {
+            let means = expected.into_iter().map(|bytes| Mean { bytes, answers: 0 });
+            self.sets.insert(set.key.clone(), means.collect());
+        }
+    }
+
+    /// A tick with the knobs of `set` has passed. As soon as there was enough of it, it is compared with
+    /// the time before.
+    pub(crate) fn pass(&mut self, policy: &Policy, set: &KnobSet, secs: f64) {
+        if self.since.key != set.key {
+            return;
+        }
+        self.since.pass(secs);
+        if !self.compared && self.since.tells() {
+            self.compared = true;
+            // Of a first time ever nothing is known but what is declared.
+            if self.before.tells() {
+                self.releases.compare(policy, &self.before, &self.since);
+            }
+        }
+    }
+
+    /// After a restart: the windows are of another time.
+    pub(crate) fn forget_present(&mut self) {
+        (self.before, self.since, self.compared) = Default::default();
+    }
+}
+
+#[cfg(test)]
+mod tests;
