@@ -82,6 +82,12 @@ bench-cold-start N='200': (functions replace(arch(), 'aarch64', 'arm64'))
         {{ CARGO_TARGET_DIR }}/lambda/{{ replace(arch(), 'aarch64', 'arm64') }}/one-code/bootstrap \
         {{ CARGO_TARGET_DIR }}/release/examples/echo "$1"
 
+# Play every CSV trace in FOLDER to the decision and the rules of other systems, and print a Markdown table;
+# into OUT too, when one is named, such as docs/decide.md.
+[group('check')]
+bench-decide FOLDER='agent/simulate/traces' OUT='': _compiler
+    cargo run --release --locked -p spillway-simulate --example bench_decide -- "$@"
+
 # Build the functions of ARCH again, elsewhere and from nothing, and compare them byte by byte.
 [group('check')]
 reproduce ARCH='arm64': (functions ARCH)

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
 use spillway_model::api::{BY_CHARS_MAX, unprintable};
 use spillway_model::time::secs_of;
-use spillway_model::{KnobId, Tier};
-use spillway_simulate::Policy;
+use spillway_model::{KnobId, Tier, UnixMillis};
+use spillway_simulate::log::Format;
+use spillway_simulate::{Policy, Sweep};
 
 /// Serve the baseline at home and spill the peak into the cloud.
 #[derive(Debug, Parser)]
@@ -51,6 +52,10 @@ pub(crate) enum Command {
     Demo(DemoOptions),
     /// Play a trace to the decision and to the rules of other systems in a simulated world, and compare them.
     Simulate(SimulateOptions),
+    /// What access logs say of the load: requests, bytes and service time by route.
+    Traffic(TrafficOptions),
+    /// Compute the decisions in the agent's journal again, and compare; also under another configuration.
+    Replay(ReplayOptions),
     /// One screen: how it is, and what the agent does about it.
     Status,
     /// Why the present plan is what it is, or why a client goes where it goes.
@@ -153,18 +158,22 @@ pub(crate) enum Acts {
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SimulateOptions {
-    /// A CSV file with a header, one row a step.
-    #[arg(long, value_name = "FILE")]
-    pub trace: PathBuf,
-    /// The column that says how much is asked.
-    #[arg(long, value_name = "NAME")]
-    pub column: String,
-    /// Time between rows: `1s`, `5m`, `1h`.
+    /// An access log, as `traffic` reads it; several one after the other. Or, with --column, a CSV file with
+    /// a header, one row a step.
+    #[arg(long, value_name = "FILE", required = true)]
+    pub trace: Vec<PathBuf>,
+    /// The column of a CSV file that says how much is asked.
+    #[arg(long, value_name = "NAME", requires = "step", conflicts_with = "format")]
+    pub column: Option<String>,
+    /// Time between rows: `1s`, `5m`, `1h`. Of a log, the time that requests are counted in: by default 1s.
     #[arg(long, value_name = "TIME", value_parser = secs)]
-    pub step: u64,
+    pub step: Option<u64>,
     /// What a value of the column is.
     #[arg(long, value_enum, default_value_t = SimulateUnit::Count)]
     pub unit: SimulateUnit,
+    /// The format of the log: `spillway`, `combined` or `alb`; by default, what its lines are.
+    #[arg(long, value_name = "NAME")]
+    pub format: Option<Format>,
     /// The highest per-second mean, as a multiple of the site's capacity.
     #[arg(long, value_name = "FACTOR", value_parser = factor)]
     pub peak_factor: f64,
@@ -174,7 +183,12 @@ pub(crate) struct SimulateOptions {
     /// Seed of all that is drawn by chance.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Write a chart of the first policy here.
+    /// Run Spillway once more for each value of some settings of `[agent]`, and tell what each costs and
+    /// violates; by default, how full lines and servers may be.
+    #[arg(long, value_name = "NAME,…=VALUE,…", num_args = 0..=1, require_equals = true,
+        default_missing_value = Sweep::USUAL)]
+    pub frontier: Option<Sweep>,
+    /// Write a chart here: of the first policy, or of the frontier.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
     /// With `--json`: write it here, and the table to standard output; `-` writes it there instead.
@@ -193,6 +207,42 @@ pub(crate) enum SimulateUnit {
 /// Each of them once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SimulatePolicies(pub Vec<Policy>);
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TrafficOptions {
+    /// Access logs of gateways, Nginx, Apache or an Application Load Balancer, also compressed by gzip; `-` is
+    /// standard input. With `--config`, its routes name the requests.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// Their format: `spillway`, `combined` or `alb`; by default, what their lines are.
+    #[arg(long, value_name = "NAME")]
+    pub format: Option<Format>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ReplayOptions {
+    /// The journal, or a copy of it; by default that in the configuration's state folder. It is only read,
+    /// and the agent may run.
+    #[arg(value_name = "JOURNAL")]
+    pub journal: Option<PathBuf>,
+    /// Decide on the same observations under this configuration, and tell what would have been different.
+    #[arg(long, value_name = "FILE")]
+    pub under: Option<PathBuf>,
+    /// Begin here: a time such as 2026-11-23T11:19:48Z, or one before the journal's end, such as `15m`.
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    pub from: Option<When>,
+    /// End here.
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    pub to: Option<When>,
+}
+
+/// A point in time of a journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    At(UnixMillis),
+    /// So many seconds before the last observation.
+    BeforeEnd(u64),
+}
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct StormOptions {
@@ -406,6 +456,13 @@ fn secs(text: &str) -> Result<u64, String> {
     secs_of(text).ok_or_else(|| "write a time from 1s to 24h, such as 90s, 15m or 2h".to_owned())
 }
 
+fn when(text: &str) -> Result<When, String> {
+    let at = text.parse().map(When::At).ok();
+    at.or_else(|| secs_of(text).map(When::BeforeEnd)).ok_or_else(|| {
+        "write a time such as 2026-11-23T11:19:48Z, or 15m for that long before the end".to_owned()
+    })
+}
+
 impl Args {
     /// The configuration file in use.
     pub(crate) fn config_path(&self) -> PathBuf {
@@ -468,12 +525,42 @@ mod tests {
         let (json, out, policies) = parse("--policy hpa,spillway,hpa --json o.json").unwrap();
         assert_eq!((json, out), (true, Some("o.json".into())));
         assert_eq!(policies, [Policy::Hpa, Policy::Spillway]);
-        for bad in ["--policy hpa2", "--policy hpa,", "--unit x", "--seed -1"] {
+        for bad in [
+            "--policy hpa2",
+            "--policy hpa,",
+            "--unit x",
+            "--seed -1",
+            "--format alb",
+            "--frontier=x",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+        // What follows a sweep that is not named is where the JSON goes.
+        assert_eq!(parse("--frontier --json o.json").unwrap().1, Some("o.json".into()));
         assert_eq!(factor("4"), Ok(4.0));
         for bad in ["", "0", "-4", "nan", "inf", "1e9"] {
             assert!(factor(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_log_needs_no_column() {
+        let parse = |words: &str| {
+            let given = "spillway simulate --peak-factor 4";
+            Args::try_parse_from(given.split(' ').chain(words.split_whitespace())).is_ok()
+        };
+        assert!(parse("--trace a.log --trace a.log.1.gz"));
+        assert!(parse("--trace - --format combined --step 10s"));
+        assert!(!parse("--trace t.csv --column c"), "no step");
+        assert!(!parse(""));
+    }
+
+    #[test]
+    fn times_of_a_journal_are_absolute_or_before_its_end() {
+        assert_eq!(when("1970-01-01T00:00:01Z"), Ok(When::At(UnixMillis(1000))));
+        assert_eq!(when("15m"), Ok(When::BeforeEnd(900)));
+        for bad in ["", "noon", "2026-11-23", "-5m"] {
+            assert!(when(bad).is_err(), "{bad}");
         }
     }
 

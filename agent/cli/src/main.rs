@@ -9,9 +9,11 @@ mod keys;
 mod operator;
 mod output;
 mod parts;
+mod replay;
 mod run;
 mod simulate;
 mod storm;
+mod traffic;
 mod up;
 
 use std::process::ExitCode;
@@ -39,6 +41,8 @@ fn main() -> ExitCode {
         Command::Storm(options) => storm::storm(&args, options),
         Command::Demo(options) => demo::demo(&args, options),
         Command::Simulate(options) => simulate::run(&args, options),
+        Command::Traffic(options) => traffic::run(&args, options),
+        Command::Replay(options) => replay::run(&args, options),
         Command::Status => operator::status(&args),
         Command::Explain { client } => operator::explain(&args, *client),
         Command::Plan { command: args::PlanCommand::Show } => operator::plan_show(&args),

@@ -27,7 +27,7 @@ use spillway_part::start::listen_tcp;
 use spillway_part::{Shutdown, StartError};
 
 pub use agent::{Agent, serve};
-pub use journal::{BadChange, Journal, JournalError, recompute};
+pub use journal::{BadChange, Entry, Journal, JournalError, Tick, Ticks, recompute};
 pub use kept::newest_plan as newest_kept_plan;
 pub use spillway_decide::{Policy, explain_client};
 pub use state_dir::StateDirError;

@@ -260,8 +260,10 @@ fn route<'a>(
 
 /// The configuration that such a site would have.
 fn config(setting: &Setting) -> Result<Config, Problems> {
+    let agent = setting.agent.iter().map(|(name, value)| format!("{name} = {value}\n"));
     let text = format!(
         include_str!("site.toml"),
+        agent = agent.collect::<String>(),
         ttl = setting.dns_ttl_secs,
         uplink_bits = whole(setting.uplink_bytes() * 8.0),
         queue_bytes = whole(setting.uplink_queue_bytes),

@@ -35,6 +35,8 @@ mod chance;
 mod clairvoyant;
 mod demand;
 mod environments;
+mod frontier;
+pub mod log;
 mod peers;
 mod policy;
 mod queue;
@@ -47,6 +49,7 @@ mod trace;
 mod world;
 
 pub use demand::{Demand, Unit};
+pub use frontier::{BadSweep, Frontier, Point, Sweep};
 pub use peers::{NoPolicy, Policy};
 pub use run::{OVER_USD, Options, Progress, Results, SimulateError, simulate};
 pub use setting::{Functions, Setting};

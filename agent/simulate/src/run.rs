@@ -10,6 +10,7 @@ use spillway_model::config::Problems;
 use crate::agent::Agent;
 use crate::clairvoyant::Clairvoyant;
 use crate::demand::{Demand, Second};
+use crate::frontier::{Frontier, Sweep};
 use crate::peers::{Dial, Policy};
 use crate::policy::{Bounds, Scaler, Seen};
 use crate::setting::Setting;
@@ -32,6 +33,8 @@ pub struct Options {
     /// Whether to run each peer with other settings than its default, and to tell the best: the one with
     /// the least of its cost and [`OVER_USD`] for each second over the limit.
     pub tune: bool,
+    /// Settings of Spillway's agent to be run with one value after the other, beside the policies.
+    pub sweep: Option<Sweep>,
     /// Of boot times and of who asks; the demand has its own.
     pub seed: u64,
     /// How many runs at a time. The result does not depend on it.
@@ -59,6 +62,9 @@ pub struct Results {
     /// What those are set to.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub tuned: BTreeMap<String, String>,
+    /// What the values of the sweep came to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frontier: Option<Frontier>,
     /// For the eye.
     #[serde(skip)]
     pub courses: BTreeMap<String, Course>,
@@ -67,7 +73,7 @@ pub struct Results {
 /// Why nothing was run.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulateError {
-    /// The world makes no configuration for the agent.
+    /// The world, or a value of the sweep, makes no configuration for the agent.
     #[error("the simulated site has no valid configuration")]
     Setting(#[source] Problems),
     /// A run ended without a result.
@@ -80,6 +86,8 @@ pub enum SimulateError {
 struct Job {
     policy: Policy,
     dial: Option<Dial>,
+    /// A value of the sweep, of Spillway alone.
+    value: Option<f64>,
 }
 
 type Ran = Result<(Outcome, Course), Problems>;
@@ -87,16 +95,22 @@ type Ran = Result<(Outcome, Course), Problems>;
 /// Runs all policies over `demand`, whose highest per-second mean is `peak`.
 ///
 /// # Errors
-/// When `setting` is no world.
+/// When `base` is no world, or a value of the sweep none for the agent.
 pub fn simulate(
     demand: &Demand,
-    setting: &Setting,
+    base: &Setting,
     peak: f64,
     options: &Options,
     told: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Results, SimulateError> {
-    let jobs: Vec<Job> =
+    let mut jobs: Vec<Job> =
         options.policies.iter().flat_map(|policy| jobs(*policy, options.tune)).collect();
+    let values = options.sweep.iter().flat_map(|sweep| &sweep.values);
+    jobs.extend(values.map(|value| Job {
+        policy: Policy::Spillway,
+        dial: None,
+        value: Some(*value),
+    }));
     let done: Mutex<Vec<Option<Ran>>> = Mutex::new(vec![None; jobs.len()]);
     let (next, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
@@ -108,6 +122,9 @@ pub fn simulate(
                         let ended = ended.load(Ordering::Relaxed);
                         told(&Progress { ended, runs: jobs.len(), policy: job.policy, part });
                     };
+                    let swept = options.sweep.as_ref().zip(job.value);
+                    let setting = swept.map(|(sweep, value)| sweep.apply(base, value));
+                    let setting = setting.as_ref().unwrap_or(base);
                     let ran = run(demand, setting, peak, job, options.seed, &tell);
                     if let Ok(mut done) = done.lock()
                         && let Some(slot) = place.and_then(|place| done.get_mut(place))
@@ -121,25 +138,38 @@ pub fn simulate(
         }
     });
     let done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    collect(&jobs, done)
+    collect(&jobs, done, options.sweep.as_ref())
 }
 
 fn jobs(policy: Policy, tune: bool) -> Vec<Job> {
     let dials = policy.settings();
     if !tune || dials.is_empty() {
-        return vec![Job { policy, dial: dials.first().copied() }];
+        return vec![Job { policy, dial: dials.first().copied(), value: None }];
     }
-    dials.into_iter().map(|dial| Job { policy, dial: Some(dial) }).collect()
+    dials.into_iter().map(|dial| Job { policy, dial: Some(dial), value: None }).collect()
 }
 
 /// The first run of each policy is its default; of all its runs, the best is the tuned one.
-fn collect(jobs: &[Job], done: Vec<Option<Ran>>) -> Result<Results, SimulateError> {
-    let mut results =
-        Results { policies: BTreeMap::new(), tuned: BTreeMap::new(), courses: BTreeMap::new() };
+fn collect(
+    jobs: &[Job],
+    done: Vec<Option<Ran>>,
+    sweep: Option<&Sweep>,
+) -> Result<Results, SimulateError> {
+    let mut results = Results {
+        policies: BTreeMap::new(),
+        tuned: BTreeMap::new(),
+        frontier: None,
+        courses: BTreeMap::new(),
+    };
+    let mut swept = Vec::new();
     let mut best: BTreeMap<Policy, (f64, Job, Outcome, Course)> = BTreeMap::new();
     for (job, ran) in jobs.iter().zip(done) {
         let ran = ran.ok_or(SimulateError::Lost(job.policy))?;
         let (outcome, course) = ran.map_err(SimulateError::Setting)?;
+        if let Some(value) = job.value {
+            swept.push((value, outcome));
+            continue;
+        }
         let name = job.policy.name().to_owned();
         results.policies.entry(name.clone()).or_insert_with(|| outcome.clone());
         results.courses.entry(name).or_insert_with(|| course.clone());
@@ -157,6 +187,7 @@ fn collect(jobs: &[Job], done: Vec<Option<Ran>>) -> Result<Results, SimulateErro
             results.tuned.insert(name, dial.to_string());
         }
     }
+    results.frontier = sweep.map(|sweep| Frontier::new(sweep, swept));
     Ok(results)
 }
 

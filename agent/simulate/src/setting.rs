@@ -1,5 +1,7 @@
 //! The world's numbers.
 
+use std::collections::BTreeMap;
+
 /// What there is at home and in the cloud, how fast it comes, and what it costs.
 ///
 /// One request is one unit of load. A server, at home or on EC2, is a processor that all its requests
@@ -41,6 +43,8 @@ pub struct Setting {
     pub ec2_secs_min: u64,
     /// The functions.
     pub functions: Functions,
+    /// What `[agent]` of Spillway's configuration sets, by name; the rest has its defaults.
+    pub agent: BTreeMap<String, f64>,
 }
 
 /// What Lambda gives and takes
@@ -147,6 +151,7 @@ impl Default for Setting {
                 // 0.25 GB for 0.1 s at 0.0000133334 dollars a GB-second, and 0.20 a million requests.
                 usd_per_request: 0.25 * 0.1 * 0.000_013_333_4 + 0.20e-6,
             },
+            agent: BTreeMap::new(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::Unit;
 
 /// Most rows that are read.
-const ROWS_MAX: usize = 1_000_000;
+pub(crate) const ROWS_MAX: usize = 1_000_000;
 /// A step of so many requests is followed by none by chance once in half a billion times (Poisson).
 const BUSY: f64 = 20.0;
 /// A longer time without any request may be true: a shop that closes at night.

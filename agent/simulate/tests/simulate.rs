@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use spillway_simulate::{
-    Demand, Options, Outcome, Policy, Results, Setting, Trace, Unit, simulate,
+    Demand, Options, Outcome, Policy, Results, Setting, SimulateError, Sweep, Trace, Unit, simulate,
 };
 
 const FLASH: &[u8] = include_bytes!("golden/flash.csv");
@@ -24,7 +24,7 @@ fn run(
     let setting = Setting::for_peak(factor);
     let peak = factor * setting.capacity();
     let demand = Demand::new(trace, 60, peak, seed);
-    let options = Options { policies: policies.to_vec(), tune, seed, workers };
+    let options = Options { policies: policies.to_vec(), tune, sweep: None, seed, workers };
     simulate(&demand, &setting, peak, &options, &|_| {}).unwrap()
 }
 
@@ -103,6 +103,41 @@ fn more_than_the_cloud_takes_raises_tiers_of_spillway_alone() {
     assert!(results.policies["hpa"].tier_seconds.values().all(|secs| *secs == 0));
 }
 
+fn swept(sweep: &str) -> Result<Results, SimulateError> {
+    let setting = Setting::for_peak(4.0);
+    let peak = 4.0 * setting.capacity();
+    let demand = Demand::new(&flash(), 60, peak, 1);
+    let sweep = Some(sweep.parse::<Sweep>().unwrap());
+    let options =
+        Options { policies: vec![Policy::Spillway], tune: false, sweep, seed: 1, workers: 2 };
+    simulate(&demand, &setting, peak, &options, &|_| {})
+}
+
+#[test]
+fn a_sweep_has_a_point_for_each_value() {
+    let results = swept("compute_target,uplink_target=0.5,0.8,0.95").unwrap();
+    let frontier = results.frontier.unwrap();
+    let values: Vec<f64> = frontier.points.iter().map(|point| point.value).collect();
+    assert_eq!(values, [0.5, 0.8, 0.95]);
+    // The default is a point like any other.
+    assert_eq!(Some(&frontier.points[1].outcome), results.policies.get("spillway"));
+    let costs: Vec<f64> = frontier.points.iter().map(|point| point.outcome.cost_usd).collect();
+    assert!(costs[0] > costs[2], "more headroom costs more: {costs:?}");
+    assert!(frontier.points.iter().any(|point| point.efficient));
+    let over = |point: usize| frontier.points[point].outcome.seconds_over;
+    assert!(over(0) <= over(2), "and violates less");
+}
+
+#[test]
+fn what_the_agent_cannot_be_set_to_is_refused() {
+    for wrong in ["no_such_setting=1", "compute_target=2"] {
+        let error = swept(wrong).unwrap_err();
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        let name = wrong.split('=').next().unwrap();
+        assert!(source.contains(name), "{error}: {source}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -118,7 +153,7 @@ proptest! {
             // From 50 requests a second on, chance is drawn alike whatever the mean.
             let demand = Demand::new(&values(&steps), 60, factor * most * 50.0, seed);
             let options =
-                Options { policies: vec![Policy::StaticPeak], tune: false, seed, workers: 1 };
+                Options { policies: vec![Policy::StaticPeak], tune: false, sweep: None, seed, workers: 1 };
             // What it was bought for is the same for both.
             let results = simulate(&demand, &Setting::default(), 3000.0, &options, &|_| {});
             results.unwrap().policies["static-peak"].seconds_over

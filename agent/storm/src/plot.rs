@@ -1,6 +1,10 @@
 //! Panels, axes and the shapes in them, for charts in plain SVG.
 
+mod plane;
+
 use std::fmt::Write as _;
+
+pub use plane::Plane;
 
 /// Width of the picture.
 pub const WIDTH: f64 = 960.0;
@@ -14,6 +18,8 @@ pub struct Axis {
     /// Value at the upper edge.
     top: f64,
     ticks: Vec<(f64, String)>,
+    /// Whether places follow the logarithm of one more than the value.
+    logarithmic: bool,
 }
 
 impl Axis {
@@ -42,14 +48,38 @@ impl Axis {
             ticks.push((value, label(value)));
             value += step;
         }
-        Self { top: count * step, ticks }
+        Self { top: count * step, ticks, logarithmic: false }
     }
 
     /// An axis of fractions, labelled in per cent.
     #[must_use]
     pub fn percent() -> Self {
         let ticks = [0.0, 0.25, 0.5, 0.75, 1.0];
-        Self { top: 1.0, ticks: ticks.map(|v| (v, format!("{:.0} %", v * 100.0))).to_vec() }
+        let ticks = ticks.map(|v| (v, format!("{:.0} %", v * 100.0))).to_vec();
+        Self { top: 1.0, ticks, logarithmic: false }
+    }
+
+    /// An axis on which tens of thousands and few can be told apart, and zero has a place too.
+    #[must_use]
+    pub fn logarithmic(most: f64, unit: &str) -> Self {
+        let mut ticks = vec![(0.0, "0".to_owned())];
+        let mut value = 1.0;
+        while ticks.len() < 20 && ticks.last().is_none_or(|(last, _)| *last < most.max(10.0)) {
+            ticks.push((value, format!("{value:.0} {unit}")));
+            value *= 10.0;
+        }
+        let top = ticks.last().map_or(1.0, |(last, _)| *last);
+        Self { top, ticks, logarithmic: true }
+    }
+
+    /// The place of a value as a part of the axis.
+    fn part(&self, value: f64) -> f64 {
+        let part = if self.logarithmic {
+            value.max(0.0).ln_1p() / self.top.ln_1p()
+        } else {
+            value / self.top
+        };
+        part.clamp(0.0, 1.0)
     }
 }
 
@@ -103,7 +133,7 @@ pub struct Panel {
 
 impl Panel {
     fn y(&self, value: f64) -> f64 {
-        self.top + self.height * (1.0 - (value / self.y.top).clamp(0.0, 1.0))
+        self.top + self.height * (1.0 - self.y.part(value))
     }
 
     /// Name, grid, axis and tick labels.

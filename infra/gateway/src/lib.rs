@@ -56,7 +56,7 @@ use crate::gateway::Gateway;
 pub use crate::guard::{Guard, refusal};
 pub use crate::head::Refusal;
 pub use crate::options::{HealthOptions, Options, PoolOptions};
-pub use crate::route::RouteError;
+pub use crate::route::{RouteError, Table as RouteTable};
 
 /// Open files that are not connections of clients or to services: listeners, logs, checks.
 const FILES_RESERVED: usize = 64;

@@ -62,8 +62,9 @@ pub(crate) enum Found {
 /// Routes that share a host and a path: method (any when `None`) and index.
 type Methods = Vec<(Option<Method>, usize)>;
 
+/// The routes of a configuration, to be found by host, method and path.
 #[derive(Debug)]
-pub(crate) struct Table {
+pub struct Table {
     routes: Vec<Route>,
     /// By host; the routes that apply to any host stand apart.
     hosts: HashMap<String, Router<Methods>>,
@@ -73,7 +74,11 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn new(config: &Config) -> Result<Self, RouteError> {
+    /// The routes of `config`.
+    ///
+    /// # Errors
+    /// When a path is no pattern, clashes with another, or hides a route.
+    pub fn new(config: &Config) -> Result<Self, RouteError> {
         let mut paths: Vec<(Option<&str>, &str, Methods)> = Vec::new();
         let mut routes = Vec::new();
         for (i, route) in config.routes.iter().enumerate() {
@@ -127,6 +132,15 @@ impl Table {
 
     pub(crate) fn routes(&self) -> &[Route] {
         &self.routes
+    }
+
+    /// The route of a request. `host` is without port; a method of no name has no route.
+    #[must_use]
+    pub fn id_of(&self, host: Option<&str>, method: &str, path: &str) -> Option<&RouteId> {
+        match self.find(host, &Method::from_bytes(method.as_bytes()).ok()?, path) {
+            Found::Route(place) => self.routes.get(place).map(|route| &route.id),
+            Found::Methods(_) | Found::Nothing => None,
+        }
     }
 
     /// Whether a route is for this host alone.

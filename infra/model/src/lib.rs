@@ -19,4 +19,4 @@ pub use load::Load;
 pub use plan::{Fleet, Plan, SignedPlan, Tier};
 pub use prefix::ClientPrefix;
 pub use rank::{Salt, Share};
-pub use time::UnixMillis;
+pub use time::{BadTime, UnixMillis};

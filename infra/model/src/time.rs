@@ -1,6 +1,7 @@
 //! Points in time as they travel between parts. Nothing here reads a clock: shells pass time in.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,46 @@ use serde::{Deserialize, Serialize};
 pub struct UnixMillis(pub u64);
 
 impl UnixMillis {
+    /// A date and time of day in UTC, from 1970 to 9999; `None` for one that no calendar has. A leap
+    /// second counts as the one before it.
+    #[must_use]
+    pub fn utc((year, month, day): (u64, u64, u64), (h, m, s): (u64, u64, u64)) -> Option<Self> {
+        const DAYS: [u64; 12] = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+        let leap =
+            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let of_month = DAYS.get(usize::try_from(month.checked_sub(1)?).ok()?)?;
+        let of_month = of_month + u64::from(leap && month == 2);
+        let good = (1970..=9999).contains(&year) && (1..=of_month).contains(&day);
+        if !good || h > 23 || m > 59 || s > 60 {
+            return None;
+        }
+        // Days from civil, the converse of what `Display` does: years begin in March.
+        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let of_year = (153 * month + 2) / 5 + day - 1;
+        let days = year * 365 + year / 4 - year / 100 + year / 400 + of_year - 719_468;
+        Some(Self((days * 86_400 + h * 3600 + m * 60 + s.min(59)) * 1000))
+    }
+
+    /// `self`, told by a clock whose offset from UTC is `offset` (`+01:00`, `-0700` or `Z`), in UTC.
+    #[must_use]
+    pub fn from_zone(self, offset: &str) -> Option<Self> {
+        if offset.eq_ignore_ascii_case("z") {
+            return Some(self);
+        }
+        let (hours, minutes) = match offset.as_bytes() {
+            [b'+' | b'-', _, _, b':', _, _] => (offset.get(1..3)?, offset.get(4..6)?),
+            [b'+' | b'-', _, _, _, _] => (offset.get(1..3)?, offset.get(3..5)?),
+            _ => return None,
+        };
+        let millis = (digits(hours)? * 60 + digits(minutes)?) * 60_000;
+        let utc = if offset.starts_with('+') {
+            self.0.checked_sub(millis)?
+        } else {
+            self.0.checked_add(millis)?
+        };
+        Some(Self(utc))
+    }
+
     /// `self` plus whole seconds, saturating.
     #[must_use]
     pub fn plus_secs(self, secs: u64) -> Self {
@@ -46,6 +87,46 @@ pub fn secs_of(text: &str) -> Option<u64> {
     (1..=86_400).contains(&secs).then_some(secs)
 }
 
+/// A number written in digits alone.
+fn digits(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+/// A text that is no time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no time such as 2026-11-23T11:19:48Z")]
+pub struct BadTime;
+
+impl FromStr for UnixMillis {
+    type Err = BadTime;
+
+    /// RFC 3339, to the millisecond.
+    fn from_str(text: &str) -> Result<Self, BadTime> {
+        read(text).ok_or(BadTime)
+    }
+}
+
+fn read(text: &str) -> Option<UnixMillis> {
+    let marks = [(4, "-"), (7, "-"), (13, ":"), (16, ":")];
+    let marked = marks.iter().all(|(at, mark)| text.get(*at..*at + 1) == Some(mark));
+    if !marked || !matches!(text.as_bytes().get(10), Some(b'T' | b't' | b' ')) {
+        return None;
+    }
+    let part = |from: usize, to: usize| text.get(from..to).and_then(digits);
+    let date = (part(0, 4)?, part(5, 7)?, part(8, 10)?);
+    let seconds = UnixMillis::utc(date, (part(11, 13)?, part(14, 16)?, part(17, 19)?))?;
+    let rest = text.get(19..)?;
+    let (millis, zone) = match rest.strip_prefix('.') {
+        None => (0, rest),
+        Some(rest) => {
+            let end = rest.find(|c: char| !c.is_ascii_digit()).filter(|end| *end > 0)?;
+            let (fraction, zone) = rest.split_at(end);
+            (digits(&format!("{fraction:0<3}")[..3])?, zone)
+        }
+    };
+    seconds.plus_millis(millis).from_zone(zone)
+}
+
 impl fmt::Display for UnixMillis {
     /// RFC 3339 in UTC with milliseconds, by the civil-from-days algorithm of Howard Hinnant
     /// (<https://howardhinnant.github.io/date_algorithms.html>).
@@ -69,7 +150,49 @@ impl fmt::Display for UnixMillis {
 
 #[cfg(test)]
 mod tests {
-    use super::{UnixMillis, secs_of};
+    use proptest::prelude::*;
+
+    use super::{BadTime, UnixMillis, secs_of};
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(millis in 0u64..253_402_300_800_000) {
+            let at = UnixMillis(millis);
+            prop_assert_eq!(at.to_string().parse(), Ok(at));
+        }
+
+        #[test]
+        fn no_text_breaks_the_reader(text in ".{0,40}", digits in "[0-9T:Z. +-]{0,30}") {
+            let _either = (text.parse::<UnixMillis>(), digits.parse::<UnixMillis>());
+        }
+    }
+
+    #[test]
+    fn times_are_read_in_any_zone() {
+        for text in [
+            "2026-11-23T11:19:48.001Z",
+            "2026-11-23t12:19:48.0019999+01:00",
+            "2026-11-23 04:19:48.001-0700",
+        ] {
+            assert_eq!(text.parse(), Ok(UnixMillis(1_795_432_788_001)), "{text}");
+        }
+        assert_eq!("2016-12-31T23:59:60Z".parse(), Ok(UnixMillis(1_483_228_799_000)));
+        for bad in [
+            "",
+            "2026-11-23",
+            "2026-11-23T11:19:48",
+            "2026-11-23T11:19:48.Z",
+            "2026-02-29T11:19:48Z",
+            "2026-00-10T11:19:48Z",
+            "2026-11-23T24:00:00Z",
+            "1969-12-31T23:00:00Z",
+            "1970-01-01T00:00:00+01:00",
+            "2026-11-23T11:19:48+é1:00",
+            "+026-11-23T11:19:48Z",
+        ] {
+            assert_eq!(bad.parse::<UnixMillis>(), Err(BadTime), "{bad}");
+        }
+    }
 
     #[test]
     fn a_time_is_a_number_and_a_unit() {

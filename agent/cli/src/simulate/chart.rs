@@ -60,10 +60,12 @@ pub(crate) fn svg(about: &About, results: &Results, policies: &[Policy]) -> Stri
     out
 }
 
-fn title(about: &About) -> String {
+pub(super) fn title(about: &About) -> String {
     let file = std::path::Path::new(&about.file).file_name();
     let file = file.map_or(about.file.clone(), |name| name.to_string_lossy().into_owned());
-    format!("{file}, column {}, peak {} times the site", about.column, about.peak_factor)
+    let column = about.column.as_ref().map(|column| format!(", column {column}"));
+    let column = column.unwrap_or_default();
+    format!("{file}{column}, peak {} times the site", about.peak_factor)
 }
 
 fn description(results: &Results, policy: Policy) -> String {

@@ -1,6 +1,7 @@
 //! `spillway simulate`: reads the trace, runs the simulator, and writes what it found.
 
 mod chart;
+mod frontier;
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::Path;
@@ -8,12 +9,13 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use serde::Serialize;
+use spillway_simulate::log::Names;
 use spillway_simulate::{
     Demand, Options, Outcome, Policy, Progress, Results, Setting, Trace, Unit, simulate,
 };
 
 use crate::args::{Args, SimulateOptions, SimulateUnit};
-use crate::output;
+use crate::{output, traffic};
 
 /// Most bytes of a trace that are read.
 const BYTES_MAX: u64 = 128 << 20;
@@ -33,8 +35,11 @@ struct Told<'a> {
 /// What was played.
 #[derive(Serialize)]
 pub(crate) struct About {
+    /// Of several logs, the first.
     file: String,
-    column: String,
+    /// Of a CSV file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<String>,
     step_secs: u64,
     steps: usize,
     seconds: u64,
@@ -57,20 +62,21 @@ pub(crate) fn run(args: &Args, options: &SimulateOptions) -> anyhow::Result<Exit
             .open(path)
             .with_context(|| unwritable(path))?;
     }
-    let trace = read(options)?;
+    let (trace, step) = read(options)?;
+    let file = options.trace.first().map_or(String::new(), |file| file.display().to_string());
     for note in &trace.notes {
-        output::note(&format!("{}: {note}", options.trace.display()));
+        output::note(&format!("{file}: {note}"));
     }
     let setting = Setting::for_peak(options.peak_factor);
     let peak = options.peak_factor * setting.capacity();
-    let demand = Demand::new(&trace, options.step, peak, options.seed);
+    let demand = Demand::new(&trace, step, peak, options.seed);
     if demand.secs() > SECS_MAX {
         anyhow::bail!("{} s are too many to simulate: at most {SECS_MAX}", demand.secs());
     }
     let about = About {
-        file: options.trace.display().to_string(),
+        file,
         column: options.column.clone(),
-        step_secs: options.step,
+        step_secs: step,
         steps: trace.values.len(),
         seconds: demand.secs(),
         peak_factor: options.peak_factor,
@@ -84,6 +90,7 @@ pub(crate) fn run(args: &Args, options: &SimulateOptions) -> anyhow::Result<Exit
         &Options {
             policies: options.policy.0.clone(),
             tune: options.policy.0.len() == Policy::ALL.len(),
+            sweep: options.frontier.clone(),
             seed: options.seed,
             workers: std::thread::available_parallelism().map_or(1, usize::from),
         },
@@ -93,7 +100,11 @@ pub(crate) fn run(args: &Args, options: &SimulateOptions) -> anyhow::Result<Exit
         output::note("");
     }
     if let Some(path) = &options.svg {
-        write(path, &chart::svg(&about, &results, &options.policy.0))?;
+        let svg = match &results.frontier {
+            Some(swept) => frontier::svg(&about, &results, swept),
+            None => chart::svg(&about, &results, &options.policy.0),
+        };
+        write(path, &svg)?;
     }
     let told = Told { trace: about, results: &results };
     if let Some(path) = json {
@@ -103,12 +114,25 @@ pub(crate) fn run(args: &Args, options: &SimulateOptions) -> anyhow::Result<Exit
         output::json(&told)?;
     } else {
         output::line(&table(&results, output::width()));
+        if let Some(swept) = &results.frontier {
+            output::line("");
+            output::line(&frontier::table(swept, output::width()));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(options: &SimulateOptions) -> anyhow::Result<Trace> {
-    let file = &options.trace;
+/// The trace and the seconds of its steps: of a CSV file where a column is named, else of access logs.
+fn read(options: &SimulateOptions) -> anyhow::Result<(Trace, u64)> {
+    let Some((column, step)) = options.column.as_deref().zip(options.step) else {
+        let logs = traffic::read(&options.trace, options.format, Names::new(None))?;
+        let survey = logs.survey().context("of a CSV file say --column and --step")?;
+        traffic::note_unreadable(&logs);
+        return Ok(survey.trace(options.step.unwrap_or(1))?);
+    };
+    let [file] = options.trace.as_slice() else {
+        anyhow::bail!("one CSV file is one trace: several can be of logs alone");
+    };
     let mut text = Vec::new();
     std::fs::File::open(file)
         .and_then(|source| source.take(BYTES_MAX + 1).read_to_end(&mut text))
@@ -120,8 +144,8 @@ fn read(options: &SimulateOptions) -> anyhow::Result<Trace> {
         SimulateUnit::Count => Unit::Count,
         SimulateUnit::Rate => Unit::Rate,
     };
-    let name = file.display().to_string();
-    Ok(Trace::parse(&text, &name, &options.column, options.step, unit)?)
+    let trace = Trace::parse(&text, &file.display().to_string(), column, step, unit)?;
+    Ok((trace, step))
 }
 
 /// On a terminal a line that is rewritten, elsewhere one for each run that ended.
@@ -200,11 +224,12 @@ mod tests {
         let setting = Setting::for_peak(4.0);
         let demand = Demand::new(&trace, 60, 6000.0, seed);
         let policies = vec![Policy::Spillway, Policy::Clairvoyant, Policy::Hpa];
-        let options = Options { policies, tune: false, seed, workers: 2 };
+        let sweep = Some("compute_target=0.6,0.8".parse().unwrap());
+        let options = Options { policies, tune: false, sweep, seed, workers: 2 };
         let results = simulate(&demand, &setting, 6000.0, &options, &|_| {}).unwrap();
         let about = About {
             file: "a&b.csv".into(),
-            column: "requests".into(),
+            column: Some("requests".into()),
             step_secs: 60,
             steps: 5,
             seconds: 300,
@@ -262,5 +287,22 @@ mod tests {
         }
         assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
         assert_eq!(svg, chart::svg(&about, &results, &policies));
+    }
+
+    #[test]
+    fn the_frontier_is_a_table_and_a_chart() {
+        let (about, results) = results(1);
+        let swept = results.frontier.as_ref().unwrap();
+        let table = frontier::table(swept, None);
+        assert_eq!(table.lines().count(), 3, "{table}");
+        assert!(table.starts_with("compute_target"), "{table}");
+        let svg = frontier::svg(&about, &results, swept);
+        for part in ["US dollars", "seconds over the limit", ">0.6</text>", ">clairvoyant</text>"] {
+            assert!(svg.contains(part), "`{part}` is missing: {svg}");
+        }
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        let told = serde_json::to_value(&results).unwrap();
+        assert_eq!(told["frontier"]["settings"][0], "compute_target");
+        assert!(told["frontier"]["points"][1]["cost_usd"].is_number());
     }
 }

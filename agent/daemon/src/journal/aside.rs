@@ -30,6 +30,11 @@ pub(crate) fn set_aside(path: &Path, now: UnixMillis) -> std::io::Result<PathBuf
     Ok(to)
 }
 
+/// The write-ahead log of the database at `path`.
+pub(crate) fn write_ahead_log(path: &Path) -> PathBuf {
+    with(path, BESIDE[0])
+}
+
 fn remove_oldest(path: &Path) {
     let start = with(path, ".damaged-");
     let Some(folder) = path.parent() else { return };

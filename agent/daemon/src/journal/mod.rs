@@ -9,6 +9,7 @@ mod delta;
 mod replay;
 #[cfg(test)]
 mod tests;
+mod ticks;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use tokio::sync::Mutex;
 pub(crate) use aside::set_aside;
 pub use delta::BadChange;
 pub use replay::recompute;
+pub use ticks::{Tick, Ticks};
 
 /// How long a statement waits for another process that writes.
 const BUSY: Duration = Duration::from_millis(100);
@@ -47,6 +49,9 @@ pub enum JournalError {
     /// The file is no journal, or no longer.
     #[error("{0} is damaged")]
     Damaged(PathBuf, #[source] sqlx::Error),
+    /// There is no file.
+    #[error("there is no journal {0}")]
+    Absent(PathBuf),
     /// The database failed.
     #[error("the journal {0} failed")]
     Database(PathBuf, #[source] sqlx::Error),
@@ -140,6 +145,57 @@ impl Journal {
             journal.connection(&mut writer).await.err()
         };
         (journal, failure)
+    }
+
+    /// The journal at `path`, to be read alone: nothing of it is changed, whether an agent writes to it or
+    /// it is a copy. What the write-ahead log beside it holds is read too.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub async fn open_to_read(path: &Path) -> Result<Self, JournalError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(BUSY)
+            .disable_statement_logging();
+        if !path.is_file() {
+            return Err(JournalError::Absent(path.to_owned()));
+        }
+        let journal = Self::reading(path, options.clone());
+        let failure = match journal.checked().await {
+            Ok(()) => return Ok(journal),
+            Err(failure) => failure,
+        };
+        // Where nothing can be written, SQLite finds no place for what readers of a write-ahead log tell
+        // one another. Without such a log there is nothing to tell.
+        if aside::write_ahead_log(path).exists() {
+            return Err(failure);
+        }
+        let journal = Self::reading(path, options.immutable(true));
+        journal.checked().await.map_err(|_| failure)?;
+        Ok(journal)
+    }
+
+    fn reading(path: &Path, options: SqliteConnectOptions) -> Self {
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(ACQUIRE)
+            .connect_lazy_with(options.clone());
+        Self { path: path.to_owned(), options, readers, writer: Mutex::default() }
+    }
+
+    /// Whether it is a journal that this program can read.
+    async fn checked(&self) -> Result<(), JournalError> {
+        let mut connection = self.options.connect().await.map_err(|e| self.failed(e))?;
+        let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+            .fetch_one(&mut connection)
+            .await
+            .map_err(|e| self.failed(e))?;
+        if version > VERSION {
+            return Err(JournalError::Later { path: self.path.clone(), version });
+        }
+        self.check_tables(&mut connection).await?;
+        connection.close().await.map_err(|e| self.failed(e))
     }
 
     /// The file.
@@ -342,11 +398,14 @@ impl Journal {
                 .map_err(|e| self.misfit(e))?;
             transaction.commit().await.map_err(|e| self.failed(e))?;
         }
-        sqlx::raw_sql(include_str!("../../queries/schema_check.sql"))
-            .execute(&mut connection)
-            .await
-            .map_err(|e| self.misfit(e))?;
+        self.check_tables(&mut connection).await?;
         writer.connection = Some(connection);
+        Ok(())
+    }
+
+    async fn check_tables(&self, connection: &mut SqliteConnection) -> Result<(), JournalError> {
+        let check = sqlx::raw_sql(include_str!("../../queries/schema_check.sql"));
+        check.execute(connection).await.map_err(|e| self.misfit(e))?;
         Ok(())
     }
 

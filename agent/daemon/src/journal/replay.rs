@@ -31,25 +31,46 @@ impl Journal {
                 .fetch_all(&self.readers)
                 .await
                 .map_err(|e| self.failed(e))?;
-        let mut seen = Value::Null;
+        let mut observations = Observations::default();
         let mut outcome: Option<Outcome> = None;
         for (_, body, checkpoint) in rows {
-            let body: Value = serde_json::from_str(&body)?;
+            let Some(observation) = observations.next(&body, checkpoint.is_some())? else {
+                return Ok(None);
+            };
             let state = match (&outcome, checkpoint) {
-                (_, Some(checkpoint)) => {
-                    seen = body;
-                    serde_json::from_str(&checkpoint)?
-                }
-                (Some(before), None) => {
-                    delta::apply(&mut seen, body)?;
-                    before.state.clone()
-                }
+                (_, Some(checkpoint)) => serde_json::from_str(&checkpoint)?,
+                (Some(before), None) => before.state.clone(),
                 (None, None) => return Ok(None),
             };
-            let observation: Observation = serde::Deserialize::deserialize(&seen)?;
             outcome = Some(decide(policy, &state, &observation));
         }
         Ok(outcome)
+    }
+}
+
+/// Observations as they are journalled: one whole, and what changed in those after it.
+#[derive(Debug, Default)]
+pub(super) struct Observations {
+    last: Option<Value>,
+}
+
+impl Observations {
+    /// The next one; `None` for a change of one that was not read.
+    pub(super) fn next(
+        &mut self,
+        body: &str,
+        whole: bool,
+    ) -> Result<Option<Observation>, JournalError> {
+        let body: Value = serde_json::from_str(body)?;
+        let seen = match (&mut self.last, whole) {
+            (Some(seen), false) => {
+                delta::apply(seen, body)?;
+                seen
+            }
+            (None, false) => return Ok(None),
+            (last, true) => last.insert(body),
+        };
+        Ok(Some(serde::Deserialize::deserialize(&*seen)?))
     }
 }
 

@@ -236,3 +236,116 @@ async fn a_journal_that_cannot_be_made_is_tried_again() {
     let decision: Decision = serde_json::from_str(decisions[0].get()).unwrap();
     assert_eq!((decision.at, decision.tier), (UnixMillis(1000), Tier::Normal));
 }
+
+/// The times of all ticks that are read, and of those with a checkpoint.
+async fn times(journal: &Journal, from: u64) -> (Vec<u64>, Vec<u64>, u64) {
+    let (mut times, mut checkpoints) = (Vec::new(), Vec::new());
+    let mut ticks = journal.ticks(UnixMillis(from));
+    while let Some(tick) = ticks.next().await.unwrap() {
+        assert_eq!(tick.observation, observation(tick.observation.at.0));
+        times.push(tick.observation.at.0 / 1000);
+        checkpoints.extend(tick.checkpoint.map(|_| tick.observation.at.0 / 1000));
+    }
+    (times, checkpoints, ticks.skipped())
+}
+
+async fn written(fixture: &Fixture, ticks: u64) -> Journal {
+    let journal = fixture.open().await;
+    let mut state = State::initial(&fixture.policy);
+    for n in 0..ticks {
+        state = tick(&journal, &fixture.policy, state, n * 1000).await;
+    }
+    journal
+}
+
+#[tokio::test]
+async fn ticks_are_read_from_the_last_checkpoint_on() {
+    let fixture = Fixture::new();
+    let journal = written(&fixture, 300).await;
+    assert_eq!(journal.span().await.unwrap(), Some((UnixMillis(0), UnixMillis(299_000))));
+    let (all, checkpoints, skipped) = times(&journal, 0).await;
+    assert_eq!((all, skipped), ((0..300).collect(), 0));
+    assert_eq!(checkpoints, [0, 60, 120, 180, 240]);
+    assert_eq!(times(&journal, 150_000).await.0, (120..300).collect::<Vec<_>>());
+    assert_eq!(times(&journal, u64::MAX).await.0, (240..300).collect::<Vec<_>>());
+    let mut ticks = journal.ticks(UnixMillis(70_000));
+    let first = ticks.next().await.unwrap().unwrap();
+    let outcome = decide(&fixture.policy, &first.checkpoint.unwrap(), &first.observation);
+    assert_eq!(first.decision, serde_json::to_string(&outcome.decision).ok());
+    assert_eq!(first.plan, None, "none was signed");
+}
+
+#[tokio::test]
+async fn what_follows_nothing_is_skipped_and_counted() {
+    let fixture = Fixture::new();
+    let journal = written(&fixture, 130).await;
+    let mut writer = journal.writer.lock().await;
+    let gap = "DELETE FROM observations WHERE at BETWEEN 30000 AND 39000";
+    sqlx::query(gap).execute(writer.connection.as_mut().unwrap()).await.unwrap();
+    drop(writer);
+    let (all, _, skipped) = times(&journal, 0).await;
+    assert_eq!((all, skipped), ((0..30).chain(60..130).collect(), 20));
+}
+
+#[tokio::test]
+async fn a_journal_is_read_while_it_is_written_and_as_a_copy() {
+    let fixture = Fixture::new();
+    let writing = written(&fixture, 100).await;
+    let reading = Journal::open_to_read(&fixture.path()).await.unwrap();
+    assert_eq!(times(&reading, 0).await.0.len(), 100);
+    tick(&writing, &fixture.policy, State::initial(&fixture.policy), 100_000).await;
+    assert_eq!(reading.span().await.unwrap().unwrap().1, UnixMillis(100_000));
+    let audit = Audit { at: UnixMillis(1), who: "ann", what: "tier 2" };
+    let refused = reading.order("tier", Some((UnixMillis(50), "a")), audit).await;
+    assert!(refused.is_err(), "it can only be read");
+    reading.close().await;
+
+    // A copy with its write-ahead log, which holds all of it as yet.
+    let copy = TempDir::new().unwrap();
+    let to = copy.path().join("copy.db");
+    std::fs::copy(fixture.path(), &to).unwrap();
+    let log = aside::write_ahead_log(&fixture.path());
+    std::fs::copy(log, aside::write_ahead_log(&to)).unwrap();
+    let reading = Journal::open_to_read(&to).await.unwrap();
+    assert_eq!(times(&reading, 0).await.0.len(), 101);
+    reading.close().await;
+
+    writing.close().await;
+    let before = std::fs::read(fixture.path()).unwrap();
+    let reading = Journal::open_to_read(&fixture.path()).await.unwrap();
+    assert_eq!(times(&reading, 0).await.0.len(), 101);
+    reading.close().await;
+    assert_eq!(std::fs::read(fixture.path()).unwrap(), before);
+
+    // A copy where nothing can be made beside it, as in a folder that is only read.
+    let copy = TempDir::new().unwrap();
+    let to = copy.path().join("copy.db");
+    std::fs::copy(fixture.path(), &to).unwrap();
+    std::fs::create_dir(copy.path().join("copy.db-shm")).unwrap();
+    let reading = Journal::open_to_read(&to).await.unwrap();
+    assert_eq!(times(&reading, 0).await.0.len(), 101);
+    reading.close().await;
+}
+
+#[tokio::test]
+async fn what_is_no_journal_is_refused() {
+    let fixture = Fixture::new();
+    let refused = async |what: &str| {
+        let error = Journal::open_to_read(&fixture.path()).await.unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+    };
+    refused("there is no journal ").await;
+    std::fs::write(fixture.path(), "not a database ".repeat(1000)).unwrap();
+    refused("journal.db is damaged").await;
+    std::fs::write(fixture.path(), "").unwrap();
+    refused("journal.db is damaged").await;
+    std::fs::remove_file(fixture.path()).unwrap();
+    let journal = fixture.open().await;
+    assert_eq!(journal.span().await.unwrap(), None);
+    assert_eq!(times(&journal, 0).await.0, [0_u64; 0]);
+    let mut writer = journal.writer.lock().await;
+    let later = sqlx::query("PRAGMA user_version = 9");
+    later.execute(writer.connection.as_mut().unwrap()).await.unwrap();
+    drop(writer);
+    refused("was written by a later version").await;
+}

@@ -1,0 +1,1 @@
+SELECT MIN(at), MAX(at) FROM observations
