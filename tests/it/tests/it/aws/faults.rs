@@ -16,8 +16,9 @@ use crate::beside;
 
 /// AWS is quick, so that what takes time is what the process waits for.
 const FACTOR: u32 = 30;
-/// A refusal for want of quota is tried again after half a minute.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// A refusal for want of quota is tried again after half a minute, and with descriptions that are ten
+/// seconds old each of some steps takes as long again, on a busy machine longer.
+const PATIENCE: Duration = Duration::from_secs(480);
 /// What a burst wants.
 const GATEWAYS: u32 = 3;
 const PERCENT: u8 = 60;
