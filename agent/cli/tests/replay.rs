@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use serde_json::{Value, json};
 use spillway_daemon::{Entry, Journal, Policy};
 use spillway_decide::{Observation, State, decide};
-use spillway_model::{Config, Plan, SignedPlan, SiteId, histogram, plan};
+use spillway_model::{Config, Plan, SignedPlan, SiteId, histogram};
 use tempfile::TempDir;
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/spillway.toml");
@@ -43,7 +43,7 @@ impl Fixture {
     async fn write(&self, policy: &Policy) {
         let (journal, failure) = Journal::open(&self.path("state/journal.db")).await;
         assert!(failure.is_none(), "{failure:?}");
-        let key = plan::signing_key(&"7".repeat(64)).unwrap();
+        let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
         let east: SiteId = "east".parse().unwrap();
         let mut state = State::initial(policy);
         let mut counts = Counts::default();

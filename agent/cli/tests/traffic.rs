@@ -16,10 +16,10 @@ struct Fixture {
 }
 
 impl Fixture {
-    /// Two minutes of an Nginx: 60 requests a second, in twenty seconds of the second one 240.
+    /// Four minutes of an Nginx: 60 requests a second, in twenty seconds of the second 240.
     fn new() -> Self {
         let mut log = String::new();
-        for second in 0..120_u64 {
+        for second in 0..240_u64 {
             let rps = if (80..100).contains(&second) { 240 } else { 60 };
             for n in 0..rps {
                 let path = match n % 3 {
@@ -67,21 +67,21 @@ fn a_log_is_told_by_route() {
     let output = fixture.spillway(&["traffic", "access.log"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
-    assert!(text.starts_with("10800 requests from 2026-11-23T11:00:00.000Z to "), "{text}");
-    for part in ["90.0/s, 240/s in the busiest second", "GET /v1/users/{id}/code", "GET /shop/{id}"]
+    assert!(text.starts_with("18000 requests from 2026-11-23T11:00:00.000Z to "), "{text}");
+    for part in ["75.0/s, 240/s in the busiest second", "GET /v1/users/{id}/code", "GET /shop/{id}"]
     {
         assert!(text.contains(part), "`{part}` is missing: {text}");
     }
     let noted = String::from_utf8_lossy(&output.stderr);
-    assert!(noted.contains("access.log:10801 has no time in brackets"), "{noted}");
-    assert!(noted.contains("1 of 10801 lines could not be read"), "{noted}");
+    assert!(noted.contains("access.log:18001 has no time in brackets"), "{noted}");
+    assert!(noted.contains("1 of 18001 lines could not be read"), "{noted}");
 
     let told = told(&fixture.spillway(&["traffic", "access.log", "--json"]));
     assert_eq!(told["formats"], json!(["combined"]));
-    assert_eq!((&told["requests"], &told["unreadable"]), (&json!(10_800), &json!(1)));
+    assert_eq!((&told["requests"], &told["unreadable"]), (&json!(18_000), &json!(1)));
     let code = told["routes"].as_array().unwrap().iter();
     let code = code.clone().find(|row| row["route"] == "GET /v1/users/{id}/code").unwrap();
-    assert_eq!((&code["requests"], &code["bytes_per_answer"]), (&json!(3600), &json!(1000.0)));
+    assert_eq!((&code["requests"], &code["bytes_per_answer"]), (&json!(6000), &json!(1000.0)));
     assert!((code["service_ms_mean"].as_f64().unwrap() - 10.0).abs() < 1e-6);
     assert_eq!(code["peak_per_sec"], json!(80.0));
     // Of 10, 11 and 12 ms, with a mean request of 1.
@@ -127,14 +127,14 @@ fn a_log_is_a_trace_without_a_word_on_columns() {
     ];
     let output = fixture.spillway(&[&words[..], &["--json", "-"]].concat());
     let result = told(&output);
-    assert_eq!(result["trace"]["seconds"], json!(120));
+    assert_eq!(result["trace"]["seconds"], json!(240));
     assert_eq!(result["trace"]["step_secs"], json!(1));
     assert!(result["trace"].get("column").is_none());
     assert!(result["policies"]["spillway"]["requests"].as_u64().unwrap() > 100_000);
     // By steps of ten seconds, and with what the agent is set to swept.
     let sweep = ["--step", "10s", "--frontier=compute_target=0.6,0.8", "--svg", "f.svg"];
     let result = told(&fixture.spillway(&[&words[..], &sweep, &["--json", "-"]].concat()));
-    assert_eq!(result["trace"]["steps"], json!(12));
+    assert_eq!(result["trace"]["steps"], json!(24));
     assert_eq!(result["frontier"]["points"].as_array().unwrap().len(), 2);
     let svg = std::fs::read_to_string(fixture.path("f.svg")).unwrap();
     assert!(svg.contains("seconds over the limit"), "{svg}");

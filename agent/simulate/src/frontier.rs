@@ -23,7 +23,7 @@ pub struct Sweep {
 impl Sweep {
     /// The one that is made when none is named: how full lines and servers may be.
     pub const USUAL: &'static str =
-        "uplink_target,compute_target=0.5,0.55,0.6,0.65,0.7,0.75,0.8,0.85,0.9,0.95";
+        "uplink_target,compute_target=0.5,0.6,0.7,0.75,0.8,0.85,0.9,0.95,0.97,0.99";
 
     /// `setting` with one of the values.
     pub(crate) fn apply(&self, setting: &Setting, value: f64) -> Setting {
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!((usual.settings.len(), usual.values.len()), (2, 10));
         let sweep: Sweep = "risk = 3, 0.1,0.1".parse().unwrap();
         assert_eq!(sweep, Sweep { settings: vec!["risk".into()], values: vec![0.1, 3.0] });
-        for bad in ["", "risk", "risk=", "=1", "risk=a", "risk=nan", "a b=1", "a\n=1", ",a=1"] {
+        for bad in ["", "risk", "risk=", "=1", "risk=a", "risk=nan", "a b=1", "a\nb=1", ",a=1"] {
             assert_eq!(bad.parse::<Sweep>(), Err(BadSweep), "{bad}");
         }
         assert!(format!("a={}0", "1,".repeat(VALUES_MAX)).parse::<Sweep>().is_err());

@@ -6,7 +6,7 @@ use spillway_daemon::{Policy, Tick};
 use spillway_decide::{Outcome, State, decide};
 use spillway_model::UnixMillis;
 
-/// Differences that are told one by one.
+/// Differences that are told one by one; more, when they are the first in a field.
 const TOLD_MAX: usize = 20;
 
 /// What it came to.
@@ -24,7 +24,7 @@ pub(super) struct Checked {
     pub(super) skipped: u64,
     /// Times that the agent began anew, as it does after a start.
     pub(super) restarts: u64,
-    /// The first of those that differ.
+    /// The first of those that differ, and the first that differ in each field.
     pub(super) first_different: Vec<Difference>,
 }
 
@@ -109,7 +109,9 @@ impl Again {
             checked.equal += 1;
         } else {
             checked.different += 1;
-            if checked.first_different.len() < TOLD_MAX {
+            let told = || checked.first_different.iter().flat_map(|one| &one.fields);
+            let new = |field: &Field| told().all(|one| one.name != field.name);
+            if checked.first_different.len() < TOLD_MAX || fields.iter().any(new) {
                 let at: UnixMillis = tick.observation.at;
                 checked.first_different.push(Difference { at: at.to_string(), fields });
             }
