@@ -93,7 +93,7 @@ fn step_secs(name: &str) -> Option<u64> {
 
 fn last_column(text: &[u8]) -> String {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
-    let last = reader.headers().ok().and_then(|head| head.iter().last().map(str::to_owned));
+    let last = reader.headers().ok().and_then(|head| head.iter().next_back().map(str::to_owned));
     last.unwrap_or_default()
 }
 
