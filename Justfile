@@ -82,6 +82,11 @@ bench-cold-start N='200': (functions replace(arch(), 'aarch64', 'arm64'))
         {{ CARGO_TARGET_DIR }}/lambda/{{ replace(arch(), 'aarch64', 'arm64') }}/one-code/bootstrap \
         {{ CARGO_TARGET_DIR }}/release/examples/echo "$1"
 
+# How long one decision takes for 50 sites, 500 routes and 100 levers.
+[group('check')]
+bench-decision: _compiler
+    cargo run --release --locked -p spillway-decide --example decision_time
+
 # Play every CSV trace in FOLDER to the decision and the rules of other systems, and print a Markdown table;
 # into OUT too, when one is named, such as docs/decide.md.
 [group('check')]

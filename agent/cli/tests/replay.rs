@@ -107,11 +107,10 @@ impl Counts {
         let served = arrivals - redirected;
         let mut latency = vec![0; histogram::BUCKETS];
         latency[histogram::bucket(20_000)] = served;
-        let routes = |arrivals, served, redirected, latency: &[u64]| {
+        let routes = |arrivals, served, redirected| {
             json!({ "code": {
                 "arrivals": arrivals, "served": served, "redirected": redirected,
                 "served_bytes": served * 2000, "response_bytes": served * 2000 + redirected * 300,
-                "latency": latency,
             }})
         };
         let load = |part: &str, name: &str, site: Option<&str>, more: Value| {
@@ -123,11 +122,11 @@ impl Counts {
             load
         };
         let uplink = json!({ "uplink": { "bytes": served * 2000 + redirected * 300 } });
-        let busy = json!({ "routes": routes(*arrivals, served, *redirected, &latency),
+        let busy = json!({ "routes": routes(*arrivals, served, *redirected), "latency": latency,
             "upstreams": { "east-one-code": { "healthy": true }, "cloud-127.0.2.1": { "healthy": true } } });
         let idle =
-            json!({ "routes": routes(0, 0, 0, &[]), "upstreams": busy["upstreams"].clone() });
-        let cloud = json!({ "routes": routes(*redirected, *redirected, 0, &[]), "functions": {
+            json!({ "routes": routes(0, 0, 0), "upstreams": busy["upstreams"].clone() });
+        let cloud = json!({ "routes": routes(*redirected, *redirected, 0), "functions": {
             "invocations": redirected, "duration_us": redirected * 10_000, "environments": 100,
             "environments_max": 1000, "burst_left": 900, "burst_per_sec": 100.0,
         }});

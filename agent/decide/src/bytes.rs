@@ -36,6 +36,41 @@ struct Mean {
     answers: u64,
 }
 
+impl Mean {
+    /// Takes in `answers` of `seen` bytes each; before the first of all they had `prior`.
+    fn learn(&mut self, answers: f64, seen: f64, prior: impl Fn() -> f64) {
+        let before = self.known().unwrap_or_else(prior);
+        // Quick while little is known; then no tick alone counts for more than a fifth.
+        let most = if (self.answers as f64) < ANSWERS_TO_TRUST { 0.5 } else { 0.2 };
+        self.bytes = before + weight(answers, ANSWERS_TO_TRUST).min(most) * (seen - before);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a count of requests in one tick, at least 1"
+        )]
+        let answers = answers as u64;
+        self.answers = self.answers.saturating_add(answers);
+    }
+
+    fn known(&self) -> Option<f64> {
+        (self.answers > 0 || self.bytes > 0.0).then_some(self.bytes)
+    }
+}
+
+fn known(means: Option<&Vec<Mean>>, place: usize) -> Option<f64> {
+    means?.get(place)?.known()
+}
+
+fn undegraded<'a>(
+    policy: &'a Policy,
+    means: Option<&'a Vec<Mean>>,
+) -> impl Fn(usize) -> f64 + use<'a> {
+    move |place| {
+        let prior = || policy.routes.get(place).map_or(0.0, |route| route.response_bytes);
+        known(means, place).unwrap_or_else(prior)
+    }
+}
+
 impl LearnedBytes {
     /// Bytes of an answer of each route while the knobs of `set` are on: as measured while they are in
     /// force, or what the rest of them leave of what was measured with some of them or none.
@@ -45,9 +80,10 @@ impl LearnedBytes {
         let rest =
             set.knobs(policy).filter(|knob| !names(key).any(|name| name == knob.id.as_str()));
         let left = self.releases.left(rest, policy.routes.len(), trust);
+        let (measured, undegraded) = (self.sets.get(key), self.undegraded(policy));
         let bytes = left.iter().enumerate().map(|(place, left)| match set.sheds(place) {
             true => SHED_BYTES,
-            false => left * self.of(key, place).unwrap_or_else(|| self.undegraded(policy, place)),
+            false => left * known(measured, place).unwrap_or_else(|| undegraded(place)),
         });
         bytes.collect()
     }
@@ -73,47 +109,32 @@ impl LearnedBytes {
         most
     }
 
-    /// Bytes of an answer of route `place` while no knob is on.
-    pub(crate) fn undegraded(&self, policy: &Policy, place: usize) -> f64 {
-        let prior = policy.routes.get(place).map_or(0.0, |route| route.response_bytes);
-        self.of("", place).unwrap_or(prior)
+    /// Bytes of an answer of a route, by its place, while no knob is on.
+    pub(crate) fn undegraded<'a>(&'a self, policy: &'a Policy) -> impl Fn(usize) -> f64 + 'a {
+        undegraded(policy, self.sets.get(""))
     }
 
-    fn of(&self, key: &str, place: usize) -> Option<f64> {
-        let mean = self.sets.get(key)?.get(place)?;
-        (mean.answers > 0 || mean.bytes > 0.0).then_some(mean.bytes)
-    }
-
-    /// Takes in the answers of route `place` over `secs` seconds while the knobs of `set` were on.
-    pub(crate) fn learn(
-        &mut self,
-        policy: &Policy,
-        set: &KnobSet,
-        place: usize,
-        counts: &Counts,
-        secs: f64,
-    ) {
-        let answers = (counts.served * secs).round();
-        if answers < 1.0 || set.sheds(place) {
+    /// Takes in the answers of all `routes` over `secs` seconds while the knobs of `set` were on.
+    pub(crate) fn learn(&mut self, policy: &Policy, set: &KnobSet, routes: &[Counts], secs: f64) {
+        let answers = |counts: &Counts| (counts.served * secs).round();
+        let some = |(place, counts): (usize, &Counts)| answers(counts) >= 1.0 && !set.sheds(place);
+        if !routes.iter().enumerate().any(some) {
             return;
         }
         self.turn(policy, set);
-        let seen = counts.served_bytes / counts.served;
-        self.since.add(place, answers, answers * seen);
-        let before = self.of(&set.key, place).unwrap_or_else(|| self.undegraded(policy, place));
-        let means = self.sets.entry(set.key.clone()).or_default();
+        let mut means = self.sets.remove(&set.key).unwrap_or_default();
         means.resize(policy.routes.len(), Mean::default());
-        let Some(mean) = means.get_mut(place) else { return };
-        // Quick while little is known; then no tick alone counts for more than a fifth.
-        let most = if (mean.answers as f64) < ANSWERS_TO_TRUST { 0.5 } else { 0.2 };
-        mean.bytes = before + weight(answers, ANSWERS_TO_TRUST).min(most) * (seen - before);
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a count of requests in one tick, at least 1"
-        )]
-        let answers = answers as u64;
-        mean.answers = mean.answers.saturating_add(answers);
+        let undegraded = undegraded(policy, self.sets.get(""));
+        for (place, (counts, mean)) in routes.iter().zip(&mut means).enumerate() {
+            if !some((place, counts)) {
+                continue;
+            }
+            let (answers, seen) = (answers(counts), counts.served_bytes / counts.served);
+            self.since.add(place, answers, answers * seen);
+            mean.learn(answers, seen, || undegraded(place));
+        }
+        drop(undegraded);
+        self.sets.insert(set.key.clone(), means);
     }
 
     /// Answers are those of `set` from now on. What ends is what the next time is compared with, unless it

@@ -13,7 +13,6 @@ use crate::chance;
 use crate::forecast::{Forecast, weight};
 use crate::observe::{CloudSense, Counts, SiteSense};
 use crate::policy::{Policy, RoutePolicy, SitePolicy};
-use crate::release::Trust;
 use crate::tier::KnobSet;
 
 /// What a shed answer costs in weighted requests.
@@ -122,6 +121,15 @@ impl Expected {
     }
 }
 
+/// Loads of the mix of a moment, some knobs on; and undegraded, in all, which is what forecasts are of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Loads {
+    sums: Expected,
+    bits: f64,
+    weights: f64,
+    requests: f64,
+}
+
 /// What of one route stays at home.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Staying {
@@ -192,6 +200,15 @@ impl Demand {
         let mut now = Now::default();
         let (mut bits, mut weighted) = (Blend::default(), Blend::default());
         let mut home = 0.0;
+        if context.learns {
+            if !context.congested {
+                learned.learn(policy, context.set, &sense.routes, sense.secs);
+            }
+            if let Spilled::Counted(cloud, _) = spilled {
+                learned.learn(policy, context.set, &cloud.routes, cloud.secs);
+            }
+        }
+        let undegraded = learned.undegraded(policy);
         for (place, counts) in sense.routes.iter().enumerate() {
             let stayed = counts.stayed();
             let in_cloud = match spilled {
@@ -210,18 +227,9 @@ impl Demand {
             let rate = stayed + in_cloud;
             let gain = if fresh { 1.0 } else { weight(sense.secs, MIX_SECS) };
             self.mix[place] += gain * (rate - self.mix[place]);
-            if context.learns {
-                if !context.congested {
-                    learned.learn(policy, context.set, place, counts, sense.secs);
-                }
-                if let Spilled::Counted(cloud, _) = spilled {
-                    learned.learn(policy, context.set, place, &cloud.routes[place], cloud.secs);
-                }
-            }
             let weight = self.weight(policy, place);
             now.requests += rate;
-            let route_bits = 8.0 * learned.undegraded(policy, place);
-            bits.add(rate, self.mix[place], route_bits);
+            bits.add(rate, self.mix[place], 8.0 * undegraded(place));
             weighted.add(rate, self.mix[place], weight);
             now.home_weight += (stayed - counts.shed).max(0.0) * weight;
             now.served_weight += counts.served * weight;
@@ -306,62 +314,17 @@ impl Demand {
         self.skew += weight(sense.secs, SKEW_SECS) * (seen.clamp(SKEW.0, SKEW.1) - self.skew);
     }
 
-    /// Upper bounds for the next `horizon` seconds with the knobs of `set` on.
-    pub(crate) fn upper(
-        &self,
-        policy: &Policy,
-        learned: &LearnedBytes,
-        set: &KnobSet,
-        horizon: f64,
-    ) -> Expected {
-        let bytes = learned.bytes(policy, set, Trust::Likely);
-        self.expected(policy, learned, set, &bytes, |forecast| forecast.upper(horizon))
-    }
-
-    /// The same without a margin for chance.
-    pub(crate) fn likely(
-        &self,
-        policy: &Policy,
-        learned: &LearnedBytes,
-        set: &KnobSet,
-        horizon: f64,
-    ) -> Expected {
-        let bytes = learned.bytes(policy, set, Trust::Likely);
-        self.expected(policy, learned, set, &bytes, |forecast| forecast.likely(horizon))
-    }
-
-    /// The present, smoothed over two seconds, with answers of so many `bytes` by route.
-    pub(crate) fn present(
+    /// The loads of the present mix with the knobs of `set` on, with answers of so many `bytes` by route.
+    pub(crate) fn loads(
         &self,
         policy: &Policy,
         learned: &LearnedBytes,
         set: &KnobSet,
         bytes: &[f64],
-    ) -> Expected {
-        self.expected(policy, learned, set, bytes, Forecast::level)
-    }
-
-    /// The mean of some ten seconds.
-    pub(crate) fn lasting(
-        &self,
-        policy: &Policy,
-        learned: &LearnedBytes,
-        set: &KnobSet,
-    ) -> Expected {
-        let bytes = learned.bytes(policy, set, Trust::Likely);
-        self.expected(policy, learned, set, &bytes, Forecast::lasting)
-    }
-
-    fn expected(
-        &self,
-        policy: &Policy,
-        learned: &LearnedBytes,
-        set: &KnobSet,
-        bytes: &[f64],
-        of: impl Fn(&Forecast) -> f64,
-    ) -> Expected {
+    ) -> Loads {
         let mut sums = Expected { skew: self.skew, ..Expected::default() };
         let (mut bits, mut weights, mut requests) = (0.0, 0.0, 0.0);
+        let undegraded = learned.undegraded(policy);
         let routes = policy.routes.iter().zip(&self.mix).zip(bytes);
         for (place, ((route, rate), bytes)) in routes.enumerate() {
             let answer_bits = 8.0 * bytes;
@@ -381,23 +344,49 @@ impl Demand {
             } else {
                 sums.pinned_weight += route_weight;
             }
-            bits += rate * 8.0 * learned.undegraded(policy, place);
+            bits += rate * 8.0 * undegraded(place);
             weights += rate * weight;
             requests += rate;
         }
+        Loads { sums, bits, weights, requests }
+    }
+
+    /// Upper bounds for the next `horizon` seconds.
+    pub(crate) fn upper(&self, loads: &Loads, horizon: f64) -> Expected {
+        self.expected(loads, |forecast| forecast.upper(horizon))
+    }
+
+    /// The same without a margin for chance.
+    pub(crate) fn likely(&self, loads: &Loads, horizon: f64) -> Expected {
+        self.expected(loads, |forecast| forecast.likely(horizon))
+    }
+
+    /// The present, smoothed over two seconds.
+    pub(crate) fn present(&self, loads: &Loads) -> Expected {
+        self.expected(loads, Forecast::level)
+    }
+
+    /// The mean of some ten seconds.
+    pub(crate) fn lasting(&self, loads: &Loads) -> Expected {
+        self.expected(loads, Forecast::lasting)
+    }
+
+    /// The mix grown to what the forecasts of bits, weight and requests say.
+    fn expected(&self, loads: &Loads, of: impl Fn(&Forecast) -> f64) -> Expected {
         let scale =
             |forecast: &Forecast, sum: f64| if sum > 0.0 { of(forecast) / sum } else { 0.0 };
-        let by_bits = scale(&self.bits, bits) * self.overhead;
-        let by_weight = scale(&self.weighted, weights);
-        let by_requests = scale(&self.requests, requests);
-        sums.pinned_bits *= by_bits;
-        sums.movable_bits *= by_bits;
-        sums.pinned_spread *= by_bits * self.overhead;
-        sums.movable_spread *= by_bits * self.overhead;
-        sums.pinned_weight *= by_weight;
-        sums.movable_weight *= by_weight;
-        sums.movable_requests *= by_requests;
-        sums
+        let by_bits = scale(&self.bits, loads.bits) * self.overhead;
+        let by_weight = scale(&self.weighted, loads.weights);
+        let by_requests = scale(&self.requests, loads.requests);
+        let mut expected = loads.sums;
+        expected.pinned_bits *= by_bits;
+        expected.movable_bits *= by_bits;
+        expected.pinned_spread *= by_bits * self.overhead;
+        expected.movable_spread *= by_bits * self.overhead;
+        expected.pinned_weight *= by_weight;
+        expected.movable_weight *= by_weight;
+        expected.movable_requests *= by_requests;
+        expected
     }
 
     /// What stays at home of each route at a share, at present.
@@ -409,8 +398,8 @@ impl Demand {
     ) -> Vec<Staying> {
         let home = home_part(share, self.skew);
         let routes = || policy.routes.iter().zip(&self.mix).enumerate();
-        let bits =
-            |(place, (_, rate)): (usize, (_, &f64))| 8.0 * rate * learned.undegraded(policy, place);
+        let undegraded = learned.undegraded(policy);
+        let bits = |(place, (_, rate)): (usize, (_, &f64))| 8.0 * rate * undegraded(place);
         let weight =
             |(place, (_, rate)): (usize, (&RoutePolicy, &f64))| rate * self.weight(policy, place);
         let (bits, weight): (f64, f64) = (routes().map(bits).sum(), routes().map(weight).sum());

@@ -311,12 +311,11 @@ impl Window {
 
 impl Reading {
     fn of(policy: &Policy, load: &Load) -> Self {
-        let served = |id| load.routes.get(id).map_or(0, |route| route.served);
         Self {
             boot: load.boot,
             at: load.at,
             cpu_secs: load.cpu_secs,
-            served: policy.routes.iter().map(|route| served(&route.id)).collect(),
+            served: policy.by_place(&load.routes, |route| route.served),
         }
     }
 

@@ -52,6 +52,7 @@ use learning::Seen;
 use observe::{CloudSense, SiteSense, sense};
 use policy::SitePolicy;
 use reason::Degraded;
+use release::Trust;
 use service::Service;
 use share::{Allowed, Case, Move, Need, Pressure};
 use state::SiteState;
@@ -373,11 +374,13 @@ fn view<'a>(
             _ => KnobSet::of(policy, |knob| knob.tier <= floor, orders, at),
         };
         let horizon = policy.redirect_horizon_secs();
-        view.expected = kept.demand.upper(policy, learned, &asked, horizon);
+        let bytes = learned.bytes(policy, &asked, Trust::Likely);
+        let loads = kept.demand.loads(policy, learned, &asked, &bytes);
+        view.expected = kept.demand.upper(&loads, horizon);
         let case = Case {
             expected: &view.expected,
-            likely: kept.demand.likely(policy, learned, &asked, horizon),
-            lasting: kept.demand.lasting(policy, learned, &asked),
+            likely: kept.demand.likely(&loads, horizon),
+            lasting: kept.demand.lasting(&loads),
             falls: kept.demand.falls(),
             redirect_bits: view.now.redirect_bits,
             down: view.service.down,

@@ -4,10 +4,11 @@
 //! stale one give no rate, and no rate is not a rate of zero: the site is then blind, which holds.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use spillway_model::histogram;
-use spillway_model::load::{FunctionsLoad, Part};
+use spillway_model::load::{FunctionsLoad, Part, RouteLoad};
 use spillway_model::{Load, UnixMillis};
 
 use crate::Observation;
@@ -15,6 +16,9 @@ use crate::policy::{Policy, SitePolicy};
 
 /// No bucket gets more answers in a tick. What claims to is absurd, and must not overflow a sum.
 const BUCKET_MAX: u64 = 1 << 40;
+
+/// No counter has counted more.
+const MOST: u64 = i64::MAX.cast_unsigned();
 
 /// Counters of one route as they are kept for the next tick, in the order of [`Counts::of`].
 type Counters = [u64; 7];
@@ -42,7 +46,7 @@ pub(crate) struct Reading {
 /// All readings that the next tick subtracts from.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Readings {
-    parts: BTreeMap<String, Reading>,
+    parts: BTreeMap<String, Arc<Reading>>,
     interfaces: BTreeMap<String, (UnixMillis, u64)>,
 }
 
@@ -59,20 +63,18 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    fn of(counters: Counters, secs: f64) -> Self {
-        let [arrivals, served, redirected, proxied, shed, failed, served_bytes] =
-            counters.map(|n| n as f64 / secs);
-        Self { arrivals, served, redirected, proxied, shed, failed, served_bytes }
-    }
-
-    fn add(&mut self, other: Self) {
-        self.arrivals += other.arrivals;
-        self.served += other.served;
-        self.redirected += other.redirected;
-        self.proxied += other.proxied;
-        self.shed += other.shed;
-        self.failed += other.failed;
-        self.served_bytes += other.served_bytes;
+    /// Adds what was counted in so many seconds.
+    fn add(&mut self, counted: Counters, secs: f64) {
+        // Of signed numbers, which is quicker, and there are many. None that is sane is that large.
+        let rate = |n: u64| n.min(MOST).cast_signed() as f64 / secs;
+        let [arrivals, served, redirected, proxied, shed, failed, served_bytes] = counted;
+        self.arrivals += rate(arrivals);
+        self.served += rate(served);
+        self.redirected += rate(redirected);
+        self.proxied += rate(proxied);
+        self.shed += rate(shed);
+        self.failed += rate(failed);
+        self.served_bytes += rate(served_bytes);
     }
 
     /// Requests per second that stayed where they arrived.
@@ -90,7 +92,6 @@ impl Counts {
 #[derive(Debug)]
 struct Delta {
     secs: f64,
-    routes: Vec<Counts>,
     response_bytes: f64,
     latency: Vec<u64>,
     uplink_bytes: f64,
@@ -212,13 +213,10 @@ impl Reader<'_> {
             if load.is_some_and(|load| load.generation < generation) {
                 sense.behind.push(name.clone());
             }
-            match self.delta(load, name, &format!("gateway {name}")) {
+            match self.delta(load, name, &format!("gateway {name}"), &mut sense.routes) {
                 Ok(delta) => {
                     heard.extend(load);
                     sense.secs = sense.secs.max(delta.secs);
-                    for (sum, counts) in sense.routes.iter_mut().zip(delta.routes) {
-                        sum.add(counts);
-                    }
                     sense.response_bits_per_sec += delta.response_bytes * 8.0;
                     sense.displaced += delta.displaced;
                     sense.gateways += 1;
@@ -240,7 +238,7 @@ impl Reader<'_> {
         let name = format!("balancer of {}", site.id);
         let queued_bytes =
             balancer.and_then(|load| load.uplink.as_ref()).map_or(0.0, |u| u.queued_bytes as f64);
-        let delta = match self.delta(balancer, site.id.as_str(), &name) {
+        let delta = match self.delta(balancer, site.id.as_str(), &name, &mut []) {
             Ok(delta) => delta,
             Err(gap) => return sense.gaps.push(gap),
         };
@@ -279,19 +277,22 @@ impl Reader<'_> {
         let observation = self.observation;
         let mut sum: Option<CloudSense> = None;
         for load in observation.loads.iter().filter(|load| load.part == Part::Cloud).take(16) {
-            let delta = self.delta(Some(load), &load.name, &format!("cloud {}", load.name))?;
+            let title = format!("cloud {}", load.name);
+            let mut routes = match &mut sum {
+                Some(sum) => std::mem::take(&mut sum.routes),
+                None => vec![Counts::default(); self.policy.routes.len()],
+            };
+            let delta = self.delta(Some(load), &load.name, &title, &mut routes)?;
             let functions = load.functions.clone().unwrap_or_default();
             let sense = sum.get_or_insert_with(|| CloudSense {
                 secs: delta.secs,
-                routes: vec![Counts::default(); self.policy.routes.len()],
+                routes: Vec::new(),
                 functions: FunctionsLoad::default(),
                 invocations: 0,
                 duration_us: 0,
                 throttled_per_sec: 0.0,
             });
-            for (sum, counts) in sense.routes.iter_mut().zip(delta.routes) {
-                sum.add(counts);
-            }
+            sense.routes = routes;
             sense.invocations = sense.invocations.saturating_add(delta.invocations);
             sense.duration_us = sense.duration_us.saturating_add(delta.duration_us);
             sense.throttled_per_sec += delta.throttled;
@@ -309,8 +310,15 @@ impl Reader<'_> {
         })
     }
 
-    /// What happened since the last reading of a part, or a clause that says why that is unknown.
-    fn delta(&mut self, load: Option<&Load>, name: &str, title: &str) -> Result<Delta, String> {
+    /// What happened since the last reading of a part, that of each route added to `routes`; or a clause that
+    /// says why it is unknown.
+    fn delta(
+        &mut self,
+        load: Option<&Load>,
+        name: &str,
+        title: &str,
+        routes: &mut [Counts],
+    ) -> Result<Delta, String> {
         let Some(load) = load else {
             return Err(match self.why_missing(name) {
                 Some(why) => format!("{title}: {why}"),
@@ -322,7 +330,7 @@ impl Reader<'_> {
         if age > self.policy.stale_ms() {
             return Err(format!("{title}: its reading is {:.1} s old", age as f64 / 1000.0));
         }
-        let now = Reading::of(self.policy, load);
+        let now = Arc::new(Reading::of(self.policy, load));
         let Some(earlier) = self.readings.parts.get(title) else {
             self.readings.parts.insert(title.to_owned(), now);
             return Err(format!("{title}: first reading, no rate yet"));
@@ -333,7 +341,7 @@ impl Reader<'_> {
             // Kept as it is, so that the next reading has a span to divide by.
             return Err(format!("{title}: the same reading again"));
         }
-        let delta = now.since(earlier, millis);
+        let delta = now.since(earlier, millis, routes);
         self.readings.parts.insert(title.to_owned(), now);
         delta.ok_or_else(|| format!("{title}: restarted, no rate yet"))
     }
@@ -352,35 +360,21 @@ impl Reader<'_> {
     }
 }
 
+fn counters(route: &RouteLoad) -> Counters {
+    let RouteLoad { arrivals, served, redirected, proxied, shed, failed, served_bytes, .. } = *route;
+    [arrivals, served, redirected, proxied, shed, failed, served_bytes]
+}
+
 impl Reading {
     fn of(policy: &Policy, load: &Load) -> Self {
-        let mut latency = Vec::new();
-        for route in load.routes.values() {
-            add_buckets(&mut latency, &route.latency);
-        }
-        latency.truncate(latency.iter().rposition(|n| *n > 0).map_or(0, |last| last + 1));
+        let buckets = load.latency.iter().rposition(|n| *n > 0).map_or(0, |last| last + 1);
+        let latency = load.latency.iter().take(buckets).copied().collect();
         let uplink = load.uplink.as_ref();
         let functions = load.functions.as_ref();
         Self {
             boot: load.boot,
             at: load.at,
-            routes: policy
-                .routes
-                .iter()
-                .map(|route| {
-                    load.routes.get(&route.id).map_or([0; 7], |r| {
-                        [
-                            r.arrivals,
-                            r.served,
-                            r.redirected,
-                            r.proxied,
-                            r.shed,
-                            r.failed,
-                            r.served_bytes,
-                        ]
-                    })
-                })
-                .collect(),
+            routes: policy.by_place(&load.routes, counters),
             response_bytes: load
                 .routes
                 .values()
@@ -396,31 +390,24 @@ impl Reading {
     }
 
     /// `None` when the process restarted in between: its boot changed, its clock went back, or a
-    /// counter did.
-    fn since(&self, earlier: &Self, millis: u64) -> Option<Delta> {
+    /// counter did. Otherwise what was counted of each route is added to `sums`.
+    fn since(&self, earlier: &Self, millis: u64, sums: &mut [Counts]) -> Option<Delta> {
         let changed = self.boot != earlier.boot
             || self.routes.len() != earlier.routes.len()
             || self.latency.len() < earlier.latency.len();
-        if changed || millis == 0 {
+        let routes = || self.routes.iter().zip(&earlier.routes);
+        let back = |(now, then): (&Counters, &Counters)| now.iter().zip(then).any(|(n, t)| n < t);
+        if changed || millis == 0 || routes().any(back) {
             return None;
         }
         let secs = millis as f64 / 1000.0;
-        let mut routes = Vec::with_capacity(self.routes.len());
-        for (now, then) in self.routes.iter().zip(&earlier.routes) {
-            let mut counters = [0; 7];
-            for ((counter, now), then) in counters.iter_mut().zip(now).zip(then) {
-                *counter = now.checked_sub(*then)?;
-            }
-            routes.push(Counts::of(counters, secs));
-        }
         let mut latency = self.latency.clone();
         for (now, then) in latency.iter_mut().zip(&earlier.latency) {
             *now = now.checked_sub(*then)?.min(BUCKET_MAX);
         }
         let per_sec = |now: u64, then: u64| Some(now.checked_sub(then)? as f64 / secs);
-        Some(Delta {
+        let delta = Delta {
             secs,
-            routes,
             response_bytes: per_sec(self.response_bytes, earlier.response_bytes)?,
             latency,
             uplink_bytes: per_sec(self.uplink_bytes, earlier.uplink_bytes)?,
@@ -429,7 +416,13 @@ impl Reading {
             duration_us: self.duration_us.checked_sub(earlier.duration_us)?,
             throttled: per_sec(self.throttled, earlier.throttled)?,
             displaced: per_sec(self.displaced, earlier.displaced)?,
-        })
+        };
+        for (sum, (now, then)) in sums.iter_mut().zip(routes()) {
+            let mut counted = *now;
+            counted.iter_mut().zip(then).for_each(|(now, then)| *now -= then);
+            sum.add(counted, secs);
+        }
+        Some(delta)
     }
 }
 

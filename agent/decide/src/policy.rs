@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use spillway_model::config::ServiceInstance;
+use spillway_model::load::RouteLoad;
 use spillway_model::plan::{SpillMode, Tier};
 use spillway_model::{Config, KnobId, Plan, RouteId, Salt, SiteId};
 
@@ -32,6 +33,8 @@ pub struct Policy {
     pub(crate) tier_dwell_secs: u64,
     pub(crate) sites: Vec<SitePolicy>,
     pub(crate) routes: Vec<RoutePolicy>,
+    /// Places of the routes in the order of their names, as loads have them.
+    by_name: Vec<usize>,
     pub(crate) knobs: Vec<KnobPolicy>,
     /// Whether the cloud's side reports its load. Where nothing does, its part of the demand is
     /// inferred from the ranks, and its limits are unknown.
@@ -92,6 +95,34 @@ impl KnobPolicy {
 }
 
 impl Policy {
+    /// What `of` says of each route that a load has, in the order of the routes' places. Both have their order
+    /// by name, and are walked through together.
+    pub(crate) fn by_place<T: Copy + Default>(
+        &self,
+        loads: &BTreeMap<RouteId, RouteLoad>,
+        of: impl Fn(&RouteLoad) -> T,
+    ) -> Vec<T> {
+        let mut all = vec![T::default(); self.routes.len()];
+        let mut loads = loads.iter().peekable();
+        for place in &self.by_name {
+            let (Some(route), Some(all)) = (self.routes.get(*place), all.get_mut(*place)) else { continue };
+            while let Some((id, load)) = loads.peek() {
+                // Nearly always: parts have the routes of the same configuration.
+                let same = **id == route.id;
+                if same {
+                    *all = of(load);
+                } else if **id > route.id {
+                    break;
+                }
+                loads.next();
+                if same {
+                    break;
+                }
+            }
+        }
+        all
+    }
+
     /// Reduces a configuration to what control needs.
     #[must_use]
     pub fn new(config: &Config) -> Self {
@@ -99,6 +130,7 @@ impl Policy {
             config.routes.iter().enumerate().map(|(i, route)| (&route.id, i)).collect();
         let agent = &config.agent;
         Self {
+            by_name: places.values().copied().collect(),
             salt: config.plan.salt,
             lease_secs: config.plan.lease_secs,
             dns_ttl_secs: config.dns.ttl_secs,

@@ -9,6 +9,7 @@ use spillway_model::{ClientPrefix, KnobId, Plan};
 
 use crate::cloud::{Limit, Reach};
 use crate::policy::{KnobPolicy, Policy};
+use crate::release::Trust;
 use crate::share::{ASKING, Binding, Move};
 use crate::shortage::Verdict;
 use crate::state::State;
@@ -49,6 +50,9 @@ pub(crate) fn reasons(
         )),
     }
     for view in views {
+        if lines.len() >= REASONS_MAX {
+            break;
+        }
         let mut of_site = Vec::new();
         blind(view, &mut of_site);
         if view.sense.sees() {
@@ -344,8 +348,10 @@ fn movement(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
 
 fn next_minute(policy: &Policy, next: &State, view: &View<'_>, lines: &mut Vec<String>) {
     let Some(site) = next.sites.get(&view.site.id) else { return };
-    let set = KnobSet::default();
-    let upper = |secs: f64| site.demand.upper(policy, &next.learned, &set, secs).bits();
+    let none = KnobSet::default();
+    let bytes = next.learned.bytes(policy, &none, Trust::Likely);
+    let loads = site.demand.loads(policy, &next.learned, &none, &bytes);
+    let upper = |secs: f64| site.demand.upper(&loads, secs).bits();
     let dns = policy.dns_horizon_secs();
     lines.push(format!(
         "forecast: undegraded demand is {} now, at most {} within {dns:.0} s (DNS), {} within 60 s",

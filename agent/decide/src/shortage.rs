@@ -115,7 +115,8 @@ impl Scene<'_> {
         let site = self.state.sites.get(&view.site.id);
         let Degraded { set, bytes } = with;
         site.map_or_else(Expected::default, |site| {
-            site.demand.present(self.policy, &self.state.learned, set, bytes)
+            let loads = site.demand.loads(self.policy, &self.state.learned, set, bytes);
+            site.demand.present(&loads)
         })
     }
 

@@ -140,6 +140,7 @@ impl Home {
         self.parts[SERVICE].cpu_secs += busy / 1000.0 + 0.02;
         for part in &mut self.parts {
             part.at = self.at;
+            part.sum_latency();
         }
         let observation = Observation {
             at: self.at,

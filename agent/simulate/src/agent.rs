@@ -158,9 +158,6 @@ impl Agent {
                 route.served_bytes += whole(served[place] as f64 * bytes);
                 let proxied = if proxies { sent_on[place] as f64 * bytes } else { 0.0 };
                 route.response_bytes += whole(served[place] as f64 * bytes + proxied);
-                if let Some(count) = route.latency.get_mut(bucket) {
-                    *count += served[place];
-                }
             }
             if let Some(route) = route(&mut self.observation, CLOUD, id) {
                 route.arrivals += at_cloud[place];
@@ -168,6 +165,10 @@ impl Agent {
                 route.failed += cloud_failed[place];
                 route.served_bytes += whole(cloud_served[place] as f64 * bytes);
             }
+        }
+        let gateway = self.observation.loads.get_mut(GATEWAY);
+        if let Some(count) = gateway.and_then(|load| load.latency.get_mut(bucket)) {
+            *count += served.iter().sum::<u64>();
         }
         self.report_uplink(happened);
         self.report_cloud(now, happened, world);
@@ -282,20 +283,18 @@ fn observation(routes: &[RouteId], sites: &[SiteId]) -> Observation {
         let site = sites.first().filter(|_| !matches!(part, Part::Cloud | Part::Aws));
         Load::new(part, name, site.cloned(), 1, UnixMillis(EPOCH_MS))
     };
-    let counters = |latency: usize| {
-        let counters = |_| RouteLoad { latency: vec![0; latency], ..RouteLoad::default() };
-        routes.iter().cloned().zip((0..).map(counters)).collect::<BTreeMap<_, _>>()
-    };
+    let counters = || routes.iter().cloned().map(|id| (id, RouteLoad::default())).collect();
     let mut balancer = load(Part::Balancer, sites.first().map_or("", SiteId::as_str));
     balancer.uplink = Some(UplinkLoad::default());
     let mut gateway = load(Part::Gateway, "gateway");
-    gateway.routes = counters(histogram::BUCKETS);
+    gateway.routes = counters();
+    gateway.latency = vec![0; histogram::BUCKETS];
     for name in ["service", "cloud-127.0.2.1"] {
         let upstream = UpstreamLoad { healthy: true, ..UpstreamLoad::default() };
         gateway.upstreams.insert(name.to_owned(), upstream);
     }
     let mut cloud = load(Part::Cloud, "cloud");
-    cloud.routes = counters(0);
+    cloud.routes = counters();
     cloud.functions = Some(FunctionsLoad::default());
     let mut aws = load(Part::Aws, "aws");
     aws.fleet = Some(FleetLoad::default());

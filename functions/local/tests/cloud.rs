@@ -271,7 +271,7 @@ async fn a_request_is_served_by_a_function_process() {
     let route = &load.routes[&RouteId::new("any").unwrap()];
     assert_eq!((route.arrivals, route.served, route.failed), (1, 1, 0));
     assert!(route.served_bytes > response.body().len() as u64);
-    assert_eq!(route.latency.iter().sum::<u64>(), 1);
+    assert_eq!(load.latency.iter().sum::<u64>(), 1);
     let functions = load.functions.unwrap();
     assert_eq!((functions.started, functions.environments, functions.busy), (1, 1, 0));
     assert_eq!((functions.invocations, functions.throttled), (1, 0));

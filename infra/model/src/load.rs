@@ -51,6 +51,10 @@ pub struct Load {
     /// Per route, for parts that see requests. Of a name server: one entry per steered name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub routes: BTreeMap<RouteId, RouteLoad>,
+    /// Time from the request's head to the answer's head, of all requests counted in `served` of any route:
+    /// [`crate::histogram`] buckets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latency: Vec<u64>,
     /// Of a balancer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uplink: Option<UplinkLoad>,
@@ -81,11 +85,20 @@ impl Load {
             generation: 0,
             cpu_secs: 0.0,
             routes: BTreeMap::new(),
+            latency: Vec::new(),
             uplink: None,
             functions: None,
             dns: None,
             fleet: None,
             upstreams: BTreeMap::new(),
+        }
+    }
+
+    /// Makes `latency` the sum of the routes'.
+    pub fn sum_latency(&mut self) {
+        self.latency.clear();
+        for route in self.routes.values() {
+            add_buckets(&mut self.latency, &route.latency);
         }
     }
 }
@@ -113,9 +126,9 @@ pub struct RouteLoad {
     pub response_bytes: u64,
     /// Bytes of the answers counted in `served`.
     pub served_bytes: u64,
-    /// Time from the request's head to the answer's head for requests counted in `served`:
-    /// [`crate::histogram`] buckets.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// As [`Load::latency`], which readers of a load are told in its place: with hundreds of routes this
+    /// would be most of it.
+    #[serde(skip)]
     pub latency: Vec<u64>,
 }
 
@@ -271,11 +284,15 @@ impl RouteLoad {
         self.failed += other.failed;
         self.response_bytes += other.response_bytes;
         self.served_bytes += other.served_bytes;
-        if self.latency.len() < other.latency.len() {
-            self.latency.resize(other.latency.len(), 0);
-        }
-        for (sum, n) in self.latency.iter_mut().zip(&other.latency) {
-            *sum += n;
-        }
+        add_buckets(&mut self.latency, &other.latency);
+    }
+}
+
+fn add_buckets(sum: &mut Vec<u64>, more: &[u64]) {
+    if sum.len() < more.len() {
+        sum.resize(more.len(), 0);
+    }
+    for (sum, n) in sum.iter_mut().zip(more) {
+        *sum += n;
     }
 }

@@ -99,6 +99,7 @@ impl Admin {
     pub fn load(&self) -> Load {
         let mut load = self.identity.load(self.plans.load().generation);
         (self.fill)(&mut load);
+        load.sum_latency();
         load
     }
 

@@ -144,7 +144,7 @@ fn routes(out: &mut Exposition<'_>) {
         let mut below = 0;
         for (index, count) in route.latency.iter().enumerate() {
             below += count;
-            // One edge an octave is enough for a graph; the finer ones are in /v1/load.
+            // One edge an octave is enough for a graph; /v1/load has the finer ones, of all routes.
             if index % 8 == 0 {
                 let le = f(histogram::upper_us(index)) / 1e6;
                 out.sample(

@@ -46,6 +46,7 @@ async fn answer(State(fake): State<Arc<Fake>>) -> Response {
     match mood {
         Mood::Well => {
             let mut load = fake.load.lock().unwrap().clone();
+            load.sum_latency();
             load.at = UnixMillis(fake.now.load(Ordering::Relaxed));
             Json(load).into_response()
         }

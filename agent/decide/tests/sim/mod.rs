@@ -330,6 +330,7 @@ impl World {
         for load in &mut loads {
             load.at = now;
             load.generation = self.acts_on.generation;
+            load.sum_latency();
         }
         let mut missing = BTreeMap::new();
         loads.retain(|load| {
