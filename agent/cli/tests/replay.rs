@@ -124,8 +124,7 @@ impl Counts {
         let uplink = json!({ "uplink": { "bytes": served * 2000 + redirected * 300 } });
         let busy = json!({ "routes": routes(*arrivals, served, *redirected), "latency": latency,
             "upstreams": { "east-one-code": { "healthy": true }, "cloud-127.0.2.1": { "healthy": true } } });
-        let idle =
-            json!({ "routes": routes(0, 0, 0), "upstreams": busy["upstreams"].clone() });
+        let idle = json!({ "routes": routes(0, 0, 0), "upstreams": busy["upstreams"].clone() });
         let cloud = json!({ "routes": routes(*redirected, *redirected, 0), "functions": {
             "invocations": redirected, "duration_us": redirected * 10_000, "environments": 100,
             "environments_max": 1000, "burst_left": 900, "burst_per_sec": 100.0,

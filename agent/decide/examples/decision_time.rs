@@ -33,7 +33,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         state = outcome.state;
     }
     times.sort_unstable();
-    let at = |part: f64| times.get((part * times.len() as f64) as usize).copied().unwrap_or_default();
+    let at =
+        |part: f64| times.get((part * times.len() as f64) as usize).copied().unwrap_or_default();
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     println!(
         "one decision for {SITES} sites of {GATEWAYS} gateways, {ROUTES} routes, 100 levers: median {:.2} ms, \

@@ -361,7 +361,8 @@ impl Reader<'_> {
 }
 
 fn counters(route: &RouteLoad) -> Counters {
-    let RouteLoad { arrivals, served, redirected, proxied, shed, failed, served_bytes, .. } = *route;
+    let RouteLoad { arrivals, served, redirected, proxied, shed, failed, served_bytes, .. } =
+        *route;
     [arrivals, served, redirected, proxied, shed, failed, served_bytes]
 }
 

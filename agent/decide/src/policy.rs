@@ -105,7 +105,9 @@ impl Policy {
         let mut all = vec![T::default(); self.routes.len()];
         let mut loads = loads.iter().peekable();
         for place in &self.by_name {
-            let (Some(route), Some(all)) = (self.routes.get(*place), all.get_mut(*place)) else { continue };
+            let (Some(route), Some(all)) = (self.routes.get(*place), all.get_mut(*place)) else {
+                continue;
+            };
             while let Some((id, load)) = loads.peek() {
                 // Nearly always: parts have the routes of the same configuration.
                 let same = **id == route.id;

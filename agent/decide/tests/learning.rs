@@ -68,21 +68,8 @@ const CLOUD: usize = 4;
 impl Home {
     fn new(config: &Config) -> Self {
         let policy = Policy::new(config);
-        let part = |part, name: &str| Load {
-            part,
-            name: name.to_owned(),
-            site: (part != Part::Cloud).then(site),
-            boot: 1,
-            at: START,
-            generation: 0,
-            cpu_secs: 0.0,
-            routes: BTreeMap::new(),
-            uplink: None,
-            functions: None,
-            dns: None,
-            fleet: None,
-            upstreams: BTreeMap::new(),
-        };
+        let part =
+            |part, name: &str| Load::new(part, name, (part != Part::Cloud).then(site), 1, START);
         let mut parts = vec![
             part(Part::Balancer, "east"),
             part(Part::Gateway, "east-gw-1"),

@@ -25,11 +25,12 @@ fn answers(
     bytes: impl Fn(usize) -> f64,
 ) {
     for _ in 0..10 {
-        for place in 0..policy.routes.len() {
+        let counts = |place| {
             let served_bytes = 100.0 * bytes(place);
-            let counts = Counts { served: 100.0, served_bytes, ..Counts::default() };
-            learned.learn(policy, set, place, &counts, 1.0);
-        }
+            Counts { served: 100.0, served_bytes, ..Counts::default() }
+        };
+        let counts: Vec<Counts> = (0..policy.routes.len()).map(counts).collect();
+        learned.learn(policy, set, &counts, 1.0);
         learned.pass(policy, set, 1.0);
     }
 }
@@ -59,7 +60,7 @@ fn measured_in_force_else_what_knobs_leave_of_what_was_measured() {
     // Without it they are what they were, and no more.
     let without = learned.bytes_without(&policy, &qr, &policy.knobs[3], &none)[QR];
     assert!((1900.0..2800.0).contains(&without), "{without}");
-    assert_eq!(learned.undegraded(&policy, QR).to_bits(), without.to_bits());
+    assert_eq!(learned.undegraded(&policy)(QR).to_bits(), without.to_bits());
 }
 
 #[test]
@@ -67,8 +68,9 @@ fn a_set_that_was_too_short_is_compared_with_what_was_before_it() {
     let (policy, mut learned) = (policy(), LearnedBytes::default());
     answers(&mut learned, &policy, &set(&policy, &[]), |_| 2000.0);
     let mild = set(&policy, &["notices-cached", "stats-frozen"]);
-    let counts = Counts { served: 100.0, served_bytes: 2e5, ..Counts::default() };
-    learned.learn(&policy, &mild, QR, &counts, 1.0);
+    let mut counts = vec![Counts::default(); policy.routes.len()];
+    counts[QR] = Counts { served: 100.0, served_bytes: 2e5, ..Counts::default() };
+    learned.learn(&policy, &mild, &counts, 1.0);
     learned.pass(&policy, &mild, 1.0);
     assert_eq!(learned.releases, Releases::default());
     let all = set(&policy, &["notices-cached", "stats-frozen", "qr-text"]);
