@@ -111,7 +111,7 @@ async fn connections_to_an_upstream_are_reused_and_counted() {
     assert_eq!(service.connections(), 1);
     let item = world.ended("item", 30).await;
     assert_eq!((item.arrivals, item.served), (30, 30));
-    assert_eq!(item.latency.iter().sum::<u64>(), 30);
+    assert_eq!(world.load().await.latency.iter().sum::<u64>(), 30);
     assert_eq!(item.served_bytes, item.response_bytes);
     assert!((30 * 200..30 * 500).contains(&item.served_bytes), "{}", item.served_bytes);
 }
