@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::LearnedBytes;
 use crate::chance;
+use crate::event::Usual;
 use crate::forecast::{Forecast, weight};
 use crate::observe::{CloudSense, Counts, SiteSense};
 use crate::policy::{Policy, RoutePolicy, SitePolicy};
@@ -43,6 +44,9 @@ pub(crate) struct Demand {
     requests: Forecast,
     /// Requests per second by route, smoothed.
     mix: Vec<f64>,
+    /// The same while no event is near, over minutes.
+    #[serde(default)]
+    pub(crate) usual: Usual,
     /// Those of them that were served by the cloud last.
     cloud: Vec<f64>,
     /// Learned weights by route; empty while those that are declared are used.
@@ -60,6 +64,7 @@ impl Default for Demand {
             weighted: Forecast::default(),
             requests: Forecast::default(),
             mix: Vec::new(),
+            usual: Usual::default(),
             cloud: Vec::new(),
             weights: Arc::default(),
             overhead: 1.0,
@@ -104,6 +109,17 @@ impl Expected {
 
     pub(crate) fn home_bits(&self, share: f64) -> f64 {
         self.pinned_bits + home_part(share, self.skew) * self.movable_bits
+    }
+
+    /// Multiplies rates; `grain` is what an answer's bits come to.
+    fn scale(&mut self, bits: f64, grain: f64, weight: f64, requests: f64) {
+        self.pinned_bits *= bits;
+        self.movable_bits *= bits;
+        self.pinned_spread *= bits * grain;
+        self.movable_spread *= bits * grain;
+        self.pinned_weight *= weight;
+        self.movable_weight *= weight;
+        self.movable_requests *= requests;
     }
 
     /// The most bits per second that home may send at a share, on average: the target's part of the
@@ -192,6 +208,7 @@ impl Demand {
         let mut now = Now::default();
         let (mut bits, mut weighted) = (Blend::default(), Blend::default());
         let mut home = 0.0;
+        let mut rates = Vec::with_capacity(routes);
         for (place, counts) in sense.routes.iter().enumerate() {
             let stayed = counts.stayed();
             let in_cloud = match spilled {
@@ -208,6 +225,7 @@ impl Demand {
             };
             self.cloud[place] = in_cloud;
             let rate = stayed + in_cloud;
+            rates.push(rate);
             let gain = if fresh { 1.0 } else { weight(sense.secs, MIX_SECS) };
             self.mix[place] += gain * (rate - self.mix[place]);
             if context.learns {
@@ -230,6 +248,9 @@ impl Demand {
             home += stayed;
         }
         let whole = sense.gaps.is_empty() && !remembers;
+        if whole && context.usual {
+            self.usual.take_in(&rates, sense.secs);
+        }
         let take = if whole { Forecast::update } else { Forecast::update_at_least };
         // A rise is evidence of more to come as far as there was something that it is a rise over: the
         // first requests of all are one over nothing, and a step looks the same.
@@ -360,9 +381,38 @@ impl Demand {
         bytes: &[f64],
         of: impl Fn(&Forecast) -> f64,
     ) -> Expected {
-        let mut sums = Expected { skew: self.skew, ..Expected::default() };
+        let mut sums = self.sums(policy, set, bytes, &self.mix);
         let (mut bits, mut weights, mut requests) = (0.0, 0.0, 0.0);
-        let routes = policy.routes.iter().zip(&self.mix).zip(bytes);
+        for (place, rate) in self.mix.iter().enumerate().take(policy.routes.len()) {
+            bits += rate * 8.0 * learned.undegraded(policy, place);
+            weights += rate * self.weight(policy, place);
+            requests += rate;
+        }
+        let scale =
+            |forecast: &Forecast, sum: f64| if sum > 0.0 { of(forecast) / sum } else { 0.0 };
+        sums.scale(
+            scale(&self.bits, bits) * self.overhead,
+            self.overhead,
+            scale(&self.weighted, weights),
+            scale(&self.requests, requests),
+        );
+        sums
+    }
+
+    /// So many times what is asked while no event is near, undegraded.
+    pub(crate) fn usual(&self, policy: &Policy, learned: &LearnedBytes, times: f64) -> Expected {
+        let set = KnobSet::default();
+        let bytes = learned.bytes(policy, &set, Trust::Likely);
+        let mut sums = self.sums(policy, &set, &bytes, self.usual.rates());
+        sums.scale(times * self.overhead, self.overhead, times, times);
+        sums
+    }
+
+    /// The loads of `rates` requests per second by route with answers of so many `bytes`, with the knobs
+    /// of `set` on.
+    fn sums(&self, policy: &Policy, set: &KnobSet, bytes: &[f64], rates: &[f64]) -> Expected {
+        let mut sums = Expected { skew: self.skew, ..Expected::default() };
+        let routes = policy.routes.iter().zip(rates).zip(bytes);
         for (place, ((route, rate), bytes)) in routes.enumerate() {
             let answer_bits = 8.0 * bytes;
             let route_bits = rate * answer_bits;
@@ -381,22 +431,7 @@ impl Demand {
             } else {
                 sums.pinned_weight += route_weight;
             }
-            bits += rate * 8.0 * learned.undegraded(policy, place);
-            weights += rate * weight;
-            requests += rate;
         }
-        let scale =
-            |forecast: &Forecast, sum: f64| if sum > 0.0 { of(forecast) / sum } else { 0.0 };
-        let by_bits = scale(&self.bits, bits) * self.overhead;
-        let by_weight = scale(&self.weighted, weights);
-        let by_requests = scale(&self.requests, requests);
-        sums.pinned_bits *= by_bits;
-        sums.movable_bits *= by_bits;
-        sums.pinned_spread *= by_bits * self.overhead;
-        sums.movable_spread *= by_bits * self.overhead;
-        sums.pinned_weight *= by_weight;
-        sums.movable_weight *= by_weight;
-        sums.movable_requests *= by_requests;
         sums
     }
 
@@ -497,13 +532,16 @@ impl Demand {
 
     /// What a restart forgets: the present. What was learned slowly is kept.
     pub(crate) fn forget_present(&mut self) {
-        let weights = std::mem::take(&mut self.weights);
-        *self = Self { overhead: self.overhead, skew: self.skew, weights, ..Self::default() };
+        let (weights, usual) =
+            (std::mem::take(&mut self.weights), std::mem::take(&mut self.usual));
+        let (overhead, skew) = (self.overhead, self.skew);
+        *self = Self { overhead, skew, weights, usual, ..Self::default() };
     }
 
     /// What a change of the routes forgets: what is by route, too.
     pub(crate) fn forget_routes(&mut self) {
         self.weights = Arc::default();
+        self.usual = Usual::default();
         self.forget_present();
     }
 }
@@ -551,6 +589,8 @@ pub(crate) struct Context<'a> {
     pub(crate) set: &'a KnobSet,
     /// Whether they have been long enough for answers to be theirs.
     pub(crate) learns: bool,
+    /// Whether no event is near, so that what is asked is usual.
+    pub(crate) usual: bool,
     /// The share in force.
     pub(crate) share: f64,
     /// Whether it has been for longer than a client needs to move.

@@ -18,9 +18,11 @@
 
 use serde::{Deserialize, Serialize};
 use spillway_model::Fleet;
+use spillway_model::api::Bound;
 use spillway_model::config::{AwsGateways, AwsPrices};
 use spillway_model::load::{FleetLoad, Part};
 
+use crate::event::Coming;
 use crate::lasting::{MEAN_SECS, Seen};
 use crate::policy::Policy;
 use crate::{Observation, View};
@@ -101,6 +103,10 @@ pub(crate) struct FleetSense<'a> {
     /// Whether every site was seen, and whether wholly: else these are too small at best.
     pub(crate) sees: bool,
     pub(crate) whole: bool,
+    /// What events bring.
+    pub(crate) coming: Coming,
+    /// How many gateways are ordered.
+    pub(crate) order: Option<(Bound, u32)>,
 }
 
 /// Why the fleet is as it is.
@@ -108,6 +114,10 @@ pub(crate) struct FleetSense<'a> {
 pub(crate) enum Why {
     /// More would save more than they cost.
     Raised(u32),
+    /// The same, for what an event is to bring.
+    Announced(u32),
+    /// An order holds more.
+    Ordered(u32),
     /// So many are to go as soon as the cloud gives them nothing more.
     Leaving(u32),
     /// They were ended.
@@ -160,6 +170,16 @@ impl<'a> FleetSense<'a> {
             secs: if secs > 0.0 { secs } else { tick_secs },
             sees: views.iter().all(|view| view.sense.sees()),
             whole: views.iter().all(|view| view.sense.whole()),
+            coming: Coming::default(),
+            order: None,
+        }
+    }
+
+    /// What an order makes of so many gateways. The configuration's most is a cap of costs.
+    fn held(&self, policy: &FleetPolicy, gateways: u32) -> u32 {
+        match self.order {
+            Some((bound, ordered)) => bound.hold(gateways, ordered).min(policy.max),
+            None => gateways,
         }
     }
 }
@@ -175,18 +195,25 @@ impl FleetState {
         self.take_in(policy, sense, before.gateways);
         let mut fleet = before.clone();
         let mut why = Why::Kept;
-        fleet.gateways = self.launched(policy, before.gateways);
+        let launched = self.launched(policy, before.gateways);
+        // What is there is ended below, where the load balancer is told first.
+        fleet.gateways = sense.held(policy, launched).max(before.gateways);
         if fleet.gateways > before.gateways {
-            why = Why::Raised(before.gateways);
+            why = match () {
+                () if fleet.gateways > launched => Why::Ordered(before.gateways),
+                () if sense.coming.gateways.load() > sense.asked => Why::Announced(before.gateways),
+                () => Why::Raised(before.gateways),
+            };
             self.to_go = 0;
         }
         // No data is not zero: what cannot be seen is neither ended nor given other requests.
         let Ok(there) = &sense.there else { return (fleet, why) };
-        if sense.whole {
+        let idle = if sense.whole { self.idle(policy, fleet.gateways) } else { 0 };
+        let goes = fleet.gateways - sense.held(policy, fleet.gateways - idle).min(fleet.gateways);
+        if sense.whole || goes > 0 {
             // One batch after the other: the last ones are gone before the next are told to go.
             let settled = there.gateways_draining == 0 && there.gateways_launched <= fleet.gateways;
-            let idle = self.idle(policy, fleet.gateways);
-            self.to_go = if settled { idle } else { self.to_go.min(idle) };
+            self.to_go = if settled { goes } else { self.to_go.min(goes) };
         }
         let stay = fleet.gateways.saturating_sub(self.to_go);
         let healthy = there.gateways_healthy.min(stay);
@@ -202,21 +229,28 @@ impl FleetState {
     }
 
     /// Keeps the accounts of `there` gateways that are and of the others. Data that are not whole may
-    /// add, never take away.
+    /// add, never take away. What is announced counts as if it were asked already.
     fn take_in(&mut self, policy: &FleetPolicy, sense: &FleetSense<'_>, there: u32) {
-        if !sense.sees {
-            return;
+        let announced = sense.coming.gateways.load();
+        let asked = match sense.sees {
+            true => sense.asked.max(announced),
+            false if announced > 0.0 => announced,
+            false => return,
+        };
+        if sense.sees {
+            let seen = Seen { secs: sense.secs, whole: sense.whole };
+            self.load =
+                if self.load_secs > 0.0 { seen.mean(self.load, sense.load) } else { sense.load };
+            self.load_secs = (self.load_secs + sense.secs).min(MEAN_SECS);
         }
-        let seen = Seen { secs: sense.secs, whole: sense.whole };
-        self.load =
-            if self.load_secs > 0.0 { seen.mean(self.load, sense.load) } else { sense.load };
-        self.load_secs = (self.load_secs + sense.secs).min(MEAN_SECS);
         self.accounts.resize(policy.max as usize, 0.0);
         let most = LAUNCH * policy.boot_secs / LAUNCH_SECS;
+        // Who is held for hours owes no more for that than who may go.
+        let least = if sense.order.is_some() { -policy.boot_secs } else { f64::NEG_INFINITY };
         for (place, account) in self.accounts.iter_mut().enumerate() {
-            let saved = policy.saves(place, sense.asked).min(most) * sense.secs;
+            let saved = policy.saves(place, asked).min(most) * sense.secs;
             let saved = if sense.whole { saved } else { saved.max(0.0) };
-            let sum = *account + saved;
+            let sum = (*account + saved).max(least);
             *account = if place < there as usize { sum.min(0.0) } else { sum.max(0.0) };
         }
     }
@@ -279,16 +313,40 @@ impl FleetState {
         sense: &FleetSense<'_>,
         fleet: &Fleet,
         why: Why,
+        by: &str,
     ) -> Vec<String> {
         let mut lines = Vec::new();
         let (wanted, percent) = (fleet.gateways, fleet.gateway_percent);
         let dearer = policy.functions_price;
+        if let Some((bound, ordered)) = sense.order {
+            lines.push(format!("fleet: {bound} {} by order of {by}", gateways(ordered)));
+        }
+        // Fewer than there are by what is seen, or because no more are ordered.
+        let for_order = sense.order.is_some_and(|(bound, _)| bound != Bound::AtLeast);
         match why {
+            Why::Ordered(before) => lines.push(format!(
+                "fleet: raised from {before} to {} for the order",
+                gateways(wanted)
+            )),
+            Why::Announced(before) => lines.push(format!(
+                "fleet: raised from {before} to {}: an event is to bring {:.0} weighted requests/s to the cloud, and functions cost {dearer:.1} times as much as gateways that serve {:.0} each",
+                gateways(wanted),
+                sense.coming.gateways.load(),
+                policy.carries
+            )),
             Why::Raised(before) => lines.push(format!(
                 "fleet: raised from {before} to {}: functions cost {dearer:.1} times as much as gateways that serve {:.0} weighted requests/s each, and have for a part of their boot of {:.0} s",
                 gateways(wanted),
                 policy.carries,
                 policy.boot_secs
+            )),
+            Why::Leaving(n) if for_order => lines.push(format!(
+                "fleet: {} to go for the order; first the load balancer gives them nothing more",
+                if n == 1 { "one gateway is".to_owned() } else { format!("{n} gateways are") }
+            )),
+            Why::Lowered(before) if for_order => lines.push(format!(
+                "fleet: lowered from {before} to {} for the order",
+                gateways(wanted)
             )),
             Why::Leaving(n) => lines.push(format!(
                 "fleet: {} to go, whose cost for nothing is that of a boot of {:.0} s; first the load balancer gives them nothing more",

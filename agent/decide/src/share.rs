@@ -374,6 +374,25 @@ impl ShareState {
         Move::Returned(home)
     }
 
+    /// An order holds the share, which is `from`, at `to`. `decided` is this after the decision's own
+    /// move, which was not made: what it saw counts, and nothing else.
+    pub(crate) fn ordered(
+        &mut self,
+        policy: &Policy,
+        decided: Self,
+        (from, to): (f64, f64),
+        at: UnixMillis,
+    ) {
+        self.window = decided.window;
+        if to > from {
+            self.raised_at = at;
+            self.changed_at = at;
+            self.fell = false;
+        } else if to < from {
+            self.fall(policy, from, at);
+        }
+    }
+
     /// Notes that the share falls from `share`.
     fn fall(&mut self, policy: &Policy, share: f64, at: UnixMillis) {
         self.fell_from = self.following(policy, share, at).largest;
@@ -411,6 +430,8 @@ pub(crate) enum Move {
     Kept(f64),
     /// Kept because a lower one has not sufficed for long enough.
     Dwells(f64),
+    /// Where an order holds it, and where it would be without.
+    Ordered(f64, f64),
 }
 
 impl Move {
@@ -420,7 +441,8 @@ impl Move {
             | Self::Lowered(s)
             | Self::Returned(s)
             | Self::Kept(s)
-            | Self::Dwells(s) => s,
+            | Self::Dwells(s)
+            | Self::Ordered(s, _) => s,
         }
     }
 }
@@ -472,6 +494,14 @@ impl Case<'_> {
         self.lasts().home_weight(share) > room * (FILLED + band)
             || self.likely.home_weight(share) > room * (SHOCK + band)
     }
+}
+
+/// The smallest share with which home carries `expected` at its targets; 1 when none does.
+pub(crate) fn carries(policy: &Policy, site: &SitePolicy, expected: &Expected) -> f64 {
+    least(|s| {
+        expected.home_bits(s) <= expected.line(site.cap, policy.uplink_target, s)
+            && expected.home_weight(s) <= site.weighted_qps * policy.compute_target
+    })
 }
 
 /// The smallest share that `fits`, which holds from some share on. By bisection to a quarter of a
