@@ -17,12 +17,13 @@
 //! for them in a second they send on to functions.
 
 use serde::{Deserialize, Serialize};
-use spillway_model::Fleet;
+use spillway_model::{Fleet, UnixMillis};
 use spillway_model::api::Bound;
 use spillway_model::config::{AwsGateways, AwsPrices};
 use spillway_model::load::{FleetLoad, Part};
 
 use crate::event::Coming;
+use crate::flaps::Flaps;
 use crate::lasting::{MEAN_SECS, Seen};
 use crate::policy::Policy;
 use crate::{Observation, View};
@@ -87,6 +88,7 @@ pub(crate) struct FleetState {
     accounts: Vec<f64>,
     /// How many of the plan's gateways are to go once they are given nothing more.
     to_go: u32,
+    flaps: Flaps,
 }
 
 /// What is known of the cloud's gateways and of what is asked of the cloud, this tick.
@@ -191,6 +193,7 @@ impl FleetState {
         policy: &FleetPolicy,
         sense: &FleetSense<'_>,
         before: &Fleet,
+        at: UnixMillis,
     ) -> (Fleet, Why) {
         self.take_in(policy, sense, before.gateways);
         let mut fleet = before.clone();
@@ -204,11 +207,14 @@ impl FleetState {
                 () if sense.coming.gateways.load() > sense.asked => Why::Announced(before.gateways),
                 () => Why::Raised(before.gateways),
             };
+            if !matches!(why, Why::Ordered(_)) {
+                self.flaps.rose(at);
+            }
             self.to_go = 0;
         }
         // No data is not zero: what cannot be seen is neither ended nor given other requests.
         let Ok(there) = &sense.there else { return (fleet, why) };
-        let idle = if sense.whole { self.idle(policy, fleet.gateways) } else { 0 };
+        let idle = if sense.whole { self.idle(policy, fleet.gateways, at) } else { 0 };
         let goes = fleet.gateways - sense.held(policy, fleet.gateways - idle).min(fleet.gateways);
         if sense.whole || goes > 0 {
             // One batch after the other: the last ones are gone before the next are told to go.
@@ -220,6 +226,9 @@ impl FleetState {
         fleet.gateway_percent = self.percent(policy, healthy, before.gateway_percent, sense.whole);
         if stay < fleet.gateways && there.gateway_percent <= fleet.gateway_percent {
             why = Why::Lowered(fleet.gateways);
+            if sense.order.is_none() {
+                self.flaps.fell(at);
+            }
             fleet.gateways = stay;
             self.to_go = 0;
         } else if stay < fleet.gateways {
@@ -263,12 +272,19 @@ impl FleetState {
         there.saturating_add(u32::try_from(launched).unwrap_or(u32::MAX)).min(policy.max)
     }
 
-    /// How many of `there`, from the last one on, have cost a boot for nothing.
-    fn idle(&self, policy: &FleetPolicy, there: u32) -> u32 {
+    /// How many of `there`, from the last one on, have cost a boot for nothing. After some that had to be
+    /// launched again soon the others wait for longer than a boot.
+    fn idle(&self, policy: &FleetPolicy, there: u32, at: UnixMillis) -> u32 {
+        // What there may not be any more goes in any case.
+        let over = there.saturating_sub(policy.max);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some seconds")]
+        let boot = (1000.0 * policy.boot_secs) as u64;
+        if self.flaps.hold(boot, at) {
+            return over;
+        }
         let last = self.accounts.iter().take(there as usize).rev();
         let idle = last.take_while(|account| **account <= -policy.boot_secs).count();
-        // What there may not be any more goes, too.
-        u32::try_from(idle).unwrap_or(u32::MAX).max(there.saturating_sub(policy.max))
+        u32::try_from(idle).unwrap_or(u32::MAX).max(over)
     }
 
     /// Percent of the cloud's requests for `healthy` gateways: what it was while they are given between

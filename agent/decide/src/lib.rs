@@ -13,6 +13,7 @@ mod chance;
 mod cloud;
 mod demand;
 mod event;
+mod flaps;
 mod fleet;
 mod forecast;
 mod knobs;
@@ -241,7 +242,7 @@ fn fleet(
     let mut fleet = match &policy.fleet {
         None => Fleet { gateways: 0, gateway_percent: 0, ..before.clone() },
         Some(gateways) => {
-            let (fleet, why) = next.fleet.step(gateways, &sense, before);
+            let (fleet, why) = next.fleet.step(gateways, &sense, before, at);
             let by = order.map_or("", |order| order.by.as_str());
             reasons.extend(next.fleet.reasons(gateways, &sense, &fleet, why, by));
             fleet

@@ -64,3 +64,17 @@ impl Orders {
         self.gateways.as_ref().filter(|(_, until)| at < *until).map(|(order, _)| order)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Orders;
+
+    #[test]
+    fn a_journal_of_before_there_were_events_is_read_and_written_the_same() {
+        let order = r#"{"tier":1,"for_secs":60,"by":"ann: drill"}"#;
+        let text = format!(r#"{{"tier":[{order},5000],"knobs":{{}}}}"#);
+        let orders: Orders = serde_json::from_str(&text).unwrap();
+        assert!(orders.events.is_empty() && orders.shares.is_empty() && orders.gateways.is_none());
+        assert_eq!(serde_json::to_string(&orders).unwrap(), text);
+    }
+}

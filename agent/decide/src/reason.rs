@@ -330,11 +330,14 @@ fn movement(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
             lines.push(format!("share: lowered from {before} to {}", percent(share)));
         }
         Move::Ordered(..) => {}
-        Move::Dwells(share) => lines.push(format!(
-            "share: {} until less has sufficed for {} s",
-            percent(share),
-            policy.share_dwell_secs
-        )),
+        Move::Dwells(share, secs) => {
+            let why = match secs > policy.share_dwell_secs {
+                true => ", longer than usual since it was lowered too soon before",
+                false => "",
+            };
+            let share = percent(share);
+            lines.push(format!("share: {share} until less has sufficed for {secs} s{why}"));
+        }
         Move::Kept(share) if share > view.need.share() && view.sense.whole() => {
             lines.push(format!(
                 "share: {}, of which {} are needed now and {} with a margin",

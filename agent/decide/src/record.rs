@@ -119,8 +119,7 @@ fn runner_up(policy: &Policy, view: &View<'_>) -> Option<Alternative> {
         }
         Move::Lowered(_) => (kept, format!("less has sufficed for {} s", policy.share_dwell_secs)),
         Move::Returned(_) => (kept, "the cloud does not answer".to_owned()),
-        Move::Dwells(_) => {
-            let secs = policy.share_dwell_secs;
+        Move::Dwells(_, secs) => {
             (need.calm.min(kept), format!("it has not sufficed for {secs} s yet"))
         }
         Move::Ordered(_, decided) => (decided, "an order holds the share".to_owned()),
