@@ -532,8 +532,7 @@ impl Demand {
 
     /// What a restart forgets: the present. What was learned slowly is kept.
     pub(crate) fn forget_present(&mut self) {
-        let (weights, usual) =
-            (std::mem::take(&mut self.weights), std::mem::take(&mut self.usual));
+        let (weights, usual) = (std::mem::take(&mut self.weights), std::mem::take(&mut self.usual));
         let (overhead, skew) = (self.overhead, self.skew);
         *self = Self { overhead, skew, weights, usual, ..Self::default() };
     }

@@ -17,10 +17,10 @@
 //! for them in a second they send on to functions.
 
 use serde::{Deserialize, Serialize};
-use spillway_model::{Fleet, UnixMillis};
 use spillway_model::api::Bound;
 use spillway_model::config::{AwsGateways, AwsPrices};
 use spillway_model::load::{FleetLoad, Part};
+use spillway_model::{Fleet, UnixMillis};
 
 use crate::event::Coming;
 use crate::flaps::Flaps;

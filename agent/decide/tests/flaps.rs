@@ -13,7 +13,7 @@ fn turns<T: PartialOrd>(of: impl Iterator<Item = T>) -> usize {
 }
 
 fn in_turn(every: u64, low: f64, high: f64) -> impl Fn(u64) -> f64 {
-    move |second| if second / every % 2 == 0 { low } else { high }
+    move |second| if (second / every).is_multiple_of(2) { low } else { high }
 }
 
 #[test]

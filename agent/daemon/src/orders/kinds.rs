@@ -2,10 +2,10 @@
 
 use std::ops::RangeInclusive;
 
+use spillway_model::UnixMillis;
 use spillway_model::api::{
     EventOrder, FACTOR_MAX, GatewaysOrder, KnobOrder, ShareOrder, TierOrder,
 };
-use spillway_model::UnixMillis;
 
 /// Factors that an event may have: one of less than 1 would announce that fewer come, which is no reason
 /// to make anything ready.

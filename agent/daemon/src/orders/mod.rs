@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use spillway_decide::Orders;
 use spillway_model::api::{
-    AlarmChange, AlarmState, BY_CHARS_MAX, EventOrder, GatewaysOrder, KnobOrder,
-    KnobStatus, OrderStatus, ShareOrder, TierOrder, unprintable,
+    AlarmChange, AlarmState, BY_CHARS_MAX, EventOrder, GatewaysOrder, KnobOrder, KnobStatus,
+    OrderStatus, ShareOrder, TierOrder, unprintable,
 };
 use spillway_model::{EventId, KnobId, SiteId, UnixMillis};
 

@@ -150,7 +150,11 @@ async fn status_explain_and_decisions_agree() {
     assert!(last.at >= newest[0].at && last.sites.contains_key(east));
     let then = running.json::<Decision>(&format!("/v1/decisions/{}", newest[0].at)).await;
     assert_eq!(then, newest[0]);
-    for (path, status) in [("/v1/decisions/1970-01-01T00:00:00Z", 404), ("/v1/decisions/999999", 404), ("/v1/decisions/first", 400)] {
+    for (path, status) in [
+        ("/v1/decisions/1970-01-01T00:00:00Z", 404),
+        ("/v1/decisions/999999", 404),
+        ("/v1/decisions/first", 400),
+    ] {
         assert_eq!(running.get(path).await.status, status, "{path}");
     }
     for path in ["/v1/decisions?limit=0", "/v1/decisions?limit=10001", "/v1/decisions?after=-1"] {
