@@ -337,8 +337,11 @@ impl FleetState {
         if let Some((bound, ordered)) = sense.order {
             lines.push(format!("fleet: {bound} {} by order of {by}", gateways(ordered)));
         }
-        // Fewer than there are by what is seen, or because no more are ordered.
-        let for_order = sense.order.is_some_and(|(bound, _)| bound != Bound::AtLeast);
+        // Whether so many stay because no more are ordered. Where fewer stay, the others do not pay.
+        let for_order = |stay: u32| {
+            let order = sense.order.filter(|(bound, _)| *bound != Bound::AtLeast);
+            order.is_some_and(|(_, ordered)| stay >= ordered)
+        };
         match why {
             Why::Ordered(before) => lines.push(format!(
                 "fleet: raised from {before} to {} for the order",
@@ -356,11 +359,11 @@ impl FleetState {
                 policy.carries,
                 policy.boot_secs
             )),
-            Why::Leaving(n) if for_order => lines.push(format!(
+            Why::Leaving(n) if for_order(wanted.saturating_sub(n)) => lines.push(format!(
                 "fleet: {} to go for the order; first the load balancer gives them nothing more",
                 if n == 1 { "one gateway is".to_owned() } else { format!("{n} gateways are") }
             )),
-            Why::Lowered(before) if for_order => lines.push(format!(
+            Why::Lowered(before) if for_order(wanted) => lines.push(format!(
                 "fleet: lowered from {before} to {} for the order",
                 gateways(wanted)
             )),

@@ -113,6 +113,12 @@ fn gateways_are_held_and_drained_before_they_end() {
     hold_gateways(&mut world, Bound::AtMost, 1, 400);
     world.run(200, 0.02, |_| 0.4);
     assert!(world.state.plan().fleet.gateways <= 1);
+    // Nothing needed the one that may stay, either.
+    let course = world.course();
+    assert!(
+        course.contains("fleet: lowered from 3 to 0 gateways: the others have cost "),
+        "{course}"
+    );
     assert_eq!(world.aws.as_ref().unwrap().lost, 0);
     // More than one are not started while that holds, whatever lasts; after it they are.
     world.run(150, 0.02, |_| 8.0);
@@ -124,6 +130,12 @@ fn gateways_are_held_and_drained_before_they_end() {
     hold_gateways(&mut world, Bound::Exactly, 1000, 100);
     world.run(1, 0.02, |_| 8.0);
     assert_eq!(world.state.plan().fleet.gateways, 8, "the configuration's most is a cap of costs");
+    hold_gateways(&mut world, Bound::AtMost, 2, 100);
+    world.run(30, 0.02, |_| 8.0);
+    assert_eq!(world.state.plan().fleet.gateways, 2);
+    let course = world.course();
+    assert!(course.contains("fleet: lowered from 8 to 2 gateways for the order"), "{course}");
+    assert_eq!(world.aws.as_ref().unwrap().lost, 0);
     world.replays();
 }
 
