@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use spillway_model::api::{BY_CHARS_MAX, unprintable};
+use spillway_model::api::{BY_CHARS_MAX, Bound, FACTOR_MAX, unprintable};
 use spillway_model::time::secs_of;
-use spillway_model::{KnobId, Tier, UnixMillis};
+use spillway_model::{EventId, KnobId, Share, SiteId, Tier, UnixMillis};
 use spillway_simulate::log::Format;
 use spillway_simulate::{Policy, Sweep};
 
@@ -59,10 +59,13 @@ pub(crate) enum Command {
     /// One screen: how it is, and what the agent does about it.
     Status,
     /// Why the present plan is what it is, or why a client goes where it goes.
+    #[command(args_conflicts_with_subcommands = true)]
     Explain {
         /// Explain where this client goes.
         #[arg(long, value_name = "IP")]
         client: Option<IpAddr>,
+        #[command(subcommand)]
+        command: Option<ExplainCommand>,
     },
     /// The plan in force.
     Plan {
@@ -78,6 +81,15 @@ pub(crate) enum Command {
     Knob {
         #[command(subcommand)]
         command: KnobCommand,
+    },
+    /// Hold the share of a site that is spilled, for a while.
+    Share(ShareOptions),
+    /// Hold the number of gateways in the cloud, for a while.
+    Gateways(GatewaysOptions),
+    /// Announce what brings a crowd, so that what takes time to be ready is ready when it begins.
+    Event {
+        #[command(subcommand)]
+        command: EventCommand,
     },
     /// What AWS is to be, and making it so by hand. Needs `spillway-aws`.
     Cloud {
@@ -401,6 +413,115 @@ pub(crate) enum KnobCommand {
     },
 }
 
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum ExplainCommand {
+    /// One decision: what it was made from, what was nearly done, and what would have changed it.
+    Decision {
+        /// The last one until this time, such as 2026-11-23T11:19:48Z, or the one that published this
+        /// generation; the last tick's when absent.
+        #[arg(value_name = "TIME", default_value = "last", value_parser = which)]
+        which: String,
+    },
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ShareOptions {
+    /// Which site.
+    pub site: SiteId,
+    /// How many percent of its clients go to the cloud: 0 to 100.
+    #[arg(value_name = "PERCENT", value_parser = percent, required_unless_present = "clear")]
+    pub share: Option<Share>,
+    #[command(flatten)]
+    pub hold: Hold,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct GatewaysOptions {
+    /// How many.
+    #[arg(value_name = "N", required_unless_present = "clear")]
+    pub gateways: Option<u32>,
+    #[command(flatten)]
+    pub hold: Hold,
+}
+
+/// How a number is held.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Hold {
+    /// For so long: `90s`, `15m`, `2h`; at most a day.
+    #[arg(long = "for", value_name = "TIME", value_parser = secs, required_unless_present = "clear")]
+    pub for_secs: Option<u64>,
+    /// There or above; the agent decides how far.
+    #[arg(long, conflicts_with = "at_most")]
+    pub at_least: bool,
+    /// There or below.
+    #[arg(long)]
+    pub at_most: bool,
+    /// Why, for the audit.
+    #[arg(long, default_value = "no reason given", value_parser = reason)]
+    pub reason: String,
+    /// Hold it no more; the agent decides alone.
+    #[arg(long, conflicts_with_all = ["for_secs", "at_least", "at_most"])]
+    pub clear: bool,
+}
+
+impl Hold {
+    pub(crate) fn bound(&self) -> Bound {
+        match (self.at_least, self.at_most) {
+            (true, _) => Bound::AtLeast,
+            (_, true) => Bound::AtMost,
+            _ => Bound::Exactly,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum EventCommand {
+    /// The events that are announced and not over.
+    List,
+    /// Announce an event, or change one.
+    Add {
+        /// Its name.
+        name: EventId,
+        /// When it begins: a time such as 2026-11-27T20:00:00+01:00, or `2h` for so long from now.
+        #[arg(long, value_name = "TIME", value_parser = begins)]
+        at: Begins,
+        /// It lasts so long: `90s`, `15m`, `2h`; at most a day.
+        #[arg(long = "for", value_name = "TIME", value_parser = secs)]
+        for_secs: u64,
+        /// How many times the usual demand it brings.
+        #[arg(long, value_name = "N", value_parser = times)]
+        factor: f64,
+        /// The site that it is about; all of them when absent.
+        #[arg(long)]
+        site: Option<SiteId>,
+        /// Why, for the audit.
+        #[arg(long, default_value = "no reason given", value_parser = reason)]
+        reason: String,
+    },
+    /// Be ready for an event no more.
+    Remove {
+        /// Its name.
+        name: EventId,
+    },
+}
+
+/// When an event begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begins {
+    At(UnixMillis),
+    /// So many seconds from now.
+    In(u64),
+}
+
+impl Begins {
+    pub(crate) fn after(self, now: UnixMillis) -> UnixMillis {
+        match self {
+            Self::At(at) => at,
+            Self::In(secs) => now.plus_secs(secs),
+        }
+    }
+}
+
 /// A /10, by its first address, with its length or without.
 fn sources(text: &str) -> Result<Ipv4Addr, String> {
     let address = text.strip_suffix("/10").unwrap_or(text).parse();
@@ -454,6 +575,34 @@ fn policies(text: &str) -> Result<SimulatePolicies, String> {
 
 fn secs(text: &str) -> Result<u64, String> {
     secs_of(text).ok_or_else(|| "write a time from 1s to 24h, such as 90s, 15m or 2h".to_owned())
+}
+
+fn begins(text: &str) -> Result<Begins, String> {
+    let at = text.parse().map(Begins::At).ok();
+    at.or_else(|| secs_of(text).map(Begins::In)).ok_or_else(|| {
+        "write a time such as 2026-11-27T20:00:00Z, or 2h for so long from now".to_owned()
+    })
+}
+
+fn which(text: &str) -> Result<String, String> {
+    if let Ok(at) = text.parse::<UnixMillis>() {
+        return Ok(at.to_string());
+    }
+    let known = text == "last" || text.parse::<u64>().is_ok();
+    known
+        .then(|| text.to_owned())
+        .ok_or_else(|| "write a time such as 2026-11-23T11:19:48Z, or a generation".to_owned())
+}
+
+fn times(text: &str) -> Result<f64, String> {
+    let factor = text.parse::<f64>().ok().filter(|factor| (1.0..=FACTOR_MAX).contains(factor));
+    factor.ok_or_else(|| format!("write how many times the usual demand comes: 1 to {FACTOR_MAX}"))
+}
+
+fn percent(text: &str) -> Result<Share, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end().parse::<f64>().ok();
+    let share = number.and_then(|percent| Share::new(percent / 100.0).ok());
+    share.ok_or_else(|| "write percent from 0 to 100, such as 40 or 12.5".to_owned())
 }
 
 fn when(text: &str) -> Result<When, String> {
@@ -562,6 +711,42 @@ mod tests {
         for bad in ["", "noon", "2026-11-23", "-5m"] {
             assert!(when(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn numbers_are_held_for_a_time_or_cleared() {
+        let parse = |words: &str| {
+            Args::try_parse_from(["spillway"].into_iter().chain(words.split(' ')))
+                .map(|args| args.command)
+        };
+        let Ok(Command::Share(given)) = parse("share east 12.5% --for 30m --at-most") else {
+            panic!("it is an order")
+        };
+        assert_eq!((given.share, given.hold.for_secs), (Some(Share::clamped(0.125)), Some(1800)));
+        assert_eq!((given.hold.bound(), given.hold.clear), (Bound::AtMost, false));
+        for good in ["share east --clear", "gateways 3 --for 2h --at-least", "gateways --clear"] {
+            assert!(parse(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "share east 40",
+            "share 40 --for 1m",
+            "share east 101 --for 1m",
+            "share east --clear --for 1m",
+            "gateways 3 --for 1m --at-least --at-most",
+            "gateways -1 --for 1m",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_event_begins_at_a_time_or_so_long_from_now() {
+        let now = UnixMillis(5000);
+        assert_eq!(begins("2h").map(|at| at.after(now)), Ok(now.plus_secs(7200)));
+        assert_eq!(begins("1970-01-01T00:00:09Z").map(|at| at.after(now)), Ok(UnixMillis(9000)));
+        assert!(begins("tomorrow").is_err());
+        assert_eq!(which("1970-01-01T01:00:01+01:00"), Ok("1970-01-01T00:00:01.000Z".to_owned()));
+        assert_eq!((which("412").is_ok(), which("first").is_ok()), (true, false));
     }
 
     #[test]

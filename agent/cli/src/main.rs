@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use spillway_part::StartError;
 
-use args::{Args, Command};
+use args::{Args, Command, ExplainCommand};
 
 fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -44,12 +44,18 @@ fn main() -> ExitCode {
         Command::Traffic(options) => traffic::run(&args, options),
         Command::Replay(options) => replay::run(&args, options),
         Command::Status => operator::status(&args),
-        Command::Explain { client } => operator::explain(&args, *client),
+        Command::Explain { command: Some(ExplainCommand::Decision { which }), .. } => {
+            operator::explain_decision(&args, which)
+        }
+        Command::Explain { client, command: None } => operator::explain(&args, *client),
         Command::Plan { command: args::PlanCommand::Show } => operator::plan_show(&args),
         Command::Cloud { command } => cloud::hand_over(&args, *command),
         Command::Deploy(handed) => cloud::hand_on(&args, "deploy", &handed.words),
         Command::Rollback(handed) => cloud::hand_on(&args, "rollback", &handed.words),
         Command::Tier { command } => operator::tier(&args, command),
+        Command::Share(options) => operator::share(&args, options),
+        Command::Gateways(options) => operator::gateways(&args, options),
+        Command::Event { command } => operator::event(&args, command),
         Command::Knob { command } => operator::knob(&args, command),
     };
     match result {

@@ -1,4 +1,5 @@
-//! What operators ask and order: `status`, `explain`, `plan`, `tier`, `knob`.
+//! What operators ask and order: `status`, `explain`, `plan`, `tier`, `knob`, `share`, `gateways`,
+//! `event`.
 
 mod absent;
 mod text;
@@ -13,14 +14,17 @@ use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
-use spillway_model::api::{Explain, KnobOrder, KnobStatus, Status, TierOrder};
-use spillway_model::{Config, Plan, SignedPlan};
+use spillway_model::api::{
+    Decision, EventOrder, EventStatus, Explain, GatewaysOrder, KnobOrder, KnobStatus, ShareOrder,
+    Status, TierOrder,
+};
+use spillway_model::{Config, EventId, Plan, SignedPlan, UnixMillis};
 use spillway_part::client::{CallError, Client};
 use spillway_part::clock;
 use spillway_part::follow::trusted_key;
 use spillway_part::start::load_config;
 
-use crate::args::{Args, KnobCommand, TierCommand};
+use crate::args::{Args, EventCommand, GatewaysOptions, KnobCommand, ShareOptions, TierCommand};
 use crate::{output, up};
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -64,6 +68,16 @@ impl Agent {
         };
         reply(self.runtime.block_on(call))
     }
+
+    /// Gives an order, or with `None` clears what it is about.
+    fn put_or_clear<B: Serialize, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        order: Option<&B>,
+    ) -> anyhow::Result<Reply<T>> {
+        let method = if order.is_some() { Method::PUT } else { Method::DELETE };
+        self.order(method, path, order)
+    }
 }
 
 /// Tells nobody being there, about which something can be done, from what the agent itself refuses.
@@ -106,6 +120,12 @@ pub(crate) fn explain(args: &Args, client: Option<IpAddr>) -> anyhow::Result<Exi
         output::line(&text::explain(&explain, clock::now(), output::width()));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn explain_decision(args: &Args, which: &str) -> anyhow::Result<ExitCode> {
+    let agent = Agent::of(args)?;
+    let reply: Reply<Decision> = agent.get(&format!("/v1/decisions/{which}"))?;
+    tell(args, reply, text::decision)
 }
 
 /// The plan in force in the exact bytes that were signed, and whether the signature is good.
@@ -165,16 +185,83 @@ pub(crate) fn tier(args: &Args, command: &TierCommand) -> anyhow::Result<ExitCod
         }
         TierCommand::Clear => agent.order(Method::DELETE, "/v1/tier", None::<&()>)?,
     };
-    let status: Status = match reply {
-        Reply::Answer(status) => status,
+    tell(args, reply, text::tier_order)
+}
+
+/// Tells the answer to an order.
+fn tell<T: Serialize>(
+    args: &Args,
+    reply: Reply<T>,
+    text: impl Fn(&T, UnixMillis) -> String,
+) -> anyhow::Result<ExitCode> {
+    let answer = match reply {
+        Reply::Answer(answer) => answer,
         Reply::Absent(why) => return Ok(absent::told(args, &why)),
     };
     if args.json {
-        output::people_json(&status)?;
+        output::people_json(&answer)?;
     } else {
-        output::line(&text::tier_order(&status, clock::now()));
+        output::line(&text(&answer, clock::now()));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) fn share(args: &Args, options: &ShareOptions) -> anyhow::Result<ExitCode> {
+    let agent = Agent::of(args)?;
+    let ShareOptions { site, share, hold } = options;
+    let order = share.zip(hold.for_secs).map(|(share, for_secs)| ShareOrder {
+        share,
+        bound: hold.bound(),
+        for_secs,
+        by: by(&hold.reason),
+    });
+    let reply = agent.put_or_clear(&format!("/v1/shares/{site}"), order.as_ref())?;
+    tell(args, reply, |status: &Status, now| {
+        let given = text::order_on(status, &format!("share {site}"), now);
+        let share = status.sites.get(site).map(|site| site.share).unwrap_or_default();
+        format!("{given}\nnow {share} of {site} spilled")
+    })
+}
+
+pub(crate) fn gateways(args: &Args, options: &GatewaysOptions) -> anyhow::Result<ExitCode> {
+    let agent = Agent::of(args)?;
+    let GatewaysOptions { gateways, hold } = options;
+    let order = gateways.zip(hold.for_secs).map(|(gateways, for_secs)| GatewaysOrder {
+        gateways,
+        bound: hold.bound(),
+        for_secs,
+        by: by(&hold.reason),
+    });
+    let reply = agent.put_or_clear("/v1/gateways", order.as_ref())?;
+    tell(args, reply, |status: &Status, now| {
+        let wanted = status.cloud.fleet.as_ref().map_or(0, |fleet| fleet.wanted.gateways);
+        format!("{}\nnow {wanted} wanted", text::order_on(status, "gateways", now))
+    })
+}
+
+pub(crate) fn event(args: &Args, command: &EventCommand) -> anyhow::Result<ExitCode> {
+    let agent = Agent::of(args)?;
+    let order = |name: &EventId, order: Option<&EventOrder>| -> anyhow::Result<ExitCode> {
+        let reply: Reply<Status> = agent.put_or_clear(&format!("/v1/events/{name}"), order)?;
+        tell(args, reply, |status, now| text::order_on(status, &format!("event {name}"), now))
+    };
+    match command {
+        EventCommand::List => {
+            let events: Reply<Vec<EventStatus>> = agent.get("/v1/events")?;
+            tell(args, events, |events, now| text::events(events, now, output::width()))
+        }
+        EventCommand::Add { name, at, for_secs, factor, site, reason } => {
+            let event = EventOrder {
+                at: at.after(clock::now()),
+                for_secs: *for_secs,
+                factor: *factor,
+                site: site.clone(),
+                by: by(reason),
+            };
+            order(name, Some(&event))
+        }
+        EventCommand::Remove { name } => order(name, None),
+    }
 }
 
 pub(crate) fn knob(args: &Args, command: &KnobCommand) -> anyhow::Result<ExitCode> {

@@ -72,7 +72,7 @@ fn json_line(json: &str) -> String {
 }
 
 /// The names under which the API has times.
-const TIMES: [&str; 4] = ["at", "expires_at", "issued_at", "until"];
+const TIMES: [&str; 5] = ["at", "expires_at", "issued_at", "since", "until"];
 /// RFC 3339 ends with the year 9999.
 pub(crate) const TIME_MAX: UnixMillis = UnixMillis(253_402_300_799_999);
 

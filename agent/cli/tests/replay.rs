@@ -23,6 +23,11 @@ struct Fixture {
 impl Fixture {
     /// A journal of a quiet minute, a crowd of another that fills the line, and its end.
     fn new() -> Self {
+        Self::with(true)
+    }
+
+    /// The same, with the records of its decisions or as it was before there were any.
+    fn with(records: bool) -> Self {
         let fixture = Self { folder: TempDir::new().unwrap() };
         let text = std::fs::read_to_string(EXAMPLE).unwrap().replace("../var", "state");
         std::fs::write(fixture.path("spillway.toml"), &text).unwrap();
@@ -32,7 +37,7 @@ impl Fixture {
         std::fs::create_dir(fixture.path("state")).unwrap();
         let config = Config::parse(&text, fixture.folder.path()).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(fixture.write(&Policy::new(&config)));
+        runtime.block_on(fixture.write(&Policy::new(&config), records));
         fixture
     }
 
@@ -40,7 +45,7 @@ impl Fixture {
         self.folder.path().join(name)
     }
 
-    async fn write(&self, policy: &Policy) {
+    async fn write(&self, policy: &Policy, records: bool) {
         let (journal, failure) = Journal::open(&self.path("state/journal.db")).await;
         assert!(failure.is_none(), "{failure:?}");
         let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
@@ -57,7 +62,10 @@ impl Fixture {
             let requests = if (60..120).contains(&second) { 900 } else { 90 };
             counts.add(requests, state.plan().share(&east).get());
             let observation = counts.observation(BEGIN_MS + second * 1000, state.plan());
-            let outcome = decide(policy, &state, &observation);
+            let mut outcome = decide(policy, &state, &observation);
+            if !records {
+                outcome.decision.sites.clear();
+            }
             let signed =
                 outcome.decision.published.then(|| SignedPlan::sign(&outcome.plan, &key).unwrap());
             let entry = Entry {
@@ -164,6 +172,12 @@ fn decisions_are_computed_again_byte_by_byte() {
     let (code, told) = fixture.json("spillway.toml", &[]);
     assert_eq!((code, &told["ticks"], &told["equal"]), (Some(0), &json!(200), &json!(200)));
     assert_eq!(std::fs::read(fixture.path("state/journal.db")).unwrap(), before);
+}
+
+#[test]
+fn what_was_decided_before_there_were_records_is_not_missed_in_them() {
+    let (code, told) = Fixture::with(false).json("spillway.toml", &[]);
+    assert_eq!((code, &told["equal"]), (Some(0), &json!(200)), "{told}");
 }
 
 #[test]

@@ -13,9 +13,16 @@ fn spillway(arguments: &[&str]) -> Output {
 #[test]
 fn help_is_no_error_and_wrong_usage_is_64() {
     assert_eq!(spillway(&["--help"]).status.code(), Some(0));
-    for wrong in
-        [&["no-such-command"][..], &["tier", "set", "4", "--for", "1m"], &["tier", "set", "1"]]
-    {
+    for wrong in [
+        &["no-such-command"][..],
+        &["tier", "set", "4", "--for", "1m"],
+        &["tier", "set", "1"],
+        &["explain", "decision", "first"],
+        &["share", "east", "150", "--for", "30m"],
+        &["gateways", "3"],
+        &["event", "add", "sale", "--at", "2h", "--for", "1h", "--factor", "0.5"],
+        &["event", "add", "sale", "--at", "tomorrow", "--for", "1h", "--factor", "6"],
+    ] {
         let output = spillway(wrong);
         assert_eq!(output.status.code(), Some(64), "{wrong:?}");
         assert!(!output.stderr.is_empty());
@@ -155,7 +162,7 @@ fn without_an_agent_the_last_plan_is_told() {
         assert_eq!(told["client"]["prefix"].is_string(), command == client);
     }
     // What needs the agent itself says so, and no more.
-    for command in [&["knob", "list"][..], &["tier", "clear"]] {
+    for command in [&["knob", "list"][..], &["tier", "clear"], &["event", "list"]] {
         let output = spillway(&[&["--config", config.as_str()], command].concat());
         assert_eq!((output.status.code(), output.stdout.len()), (Some(69), 0), "{command:?}");
         assert!(String::from_utf8_lossy(&output.stderr).contains("does not answer"));

@@ -28,8 +28,8 @@ CREATE TABLE IF NOT EXISTS plans (
     signed TEXT NOT NULL
 ) STRICT;
 
--- Operators' orders in force, subject `tier` or `knob ID`; and the last change of each alarm, subject
--- `alarm NAME`, for as long as an order by an older one could hold.
+-- Operators' orders in force, subject `tier`, `knob ID`, `share SITE`, `gateways` or `event NAME`; and the
+-- last change of each alarm, subject `alarm NAME`, for as long as an order by an older one could hold.
 CREATE TABLE IF NOT EXISTS orders (
     subject TEXT PRIMARY KEY,
     until INTEGER NOT NULL,

@@ -8,24 +8,13 @@ use spillway_model::api::{
 };
 use spillway_model::{Tier, UnixMillis};
 
-use crate::orders::FOR_SECS_MAX;
+use crate::orders::{FOR_SECS_MAX, NotTaken};
 
 /// Most alarms that are remembered.
 pub(crate) const ALARMS_MAX: usize = 1000;
 /// How far the cloud's clock may be ahead of ours. A change from further ahead would make all later
 /// ones of its alarm look old.
-const AHEAD_SECS_MAX: u64 = 300;
-
-/// Why a change is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotTaken {
-    #[error(
-        "`changed_at` is {0} s ahead of the agent's clock, at most {AHEAD_SECS_MAX} s are taken: is the clock right?"
-    )]
-    Ahead(u64),
-    #[error("{ALARMS_MAX} alarms ask for a tier now, and the agent takes no more")]
-    TooMany,
-}
+pub(crate) const AHEAD_SECS_MAX: u64 = 300;
 
 /// The alarms that are known.
 #[derive(Debug, Default)]
@@ -45,7 +34,7 @@ impl Alarms {
             _ if over || change.state == AlarmState::InsufficientData => Ok(false),
             Some(last) => Ok(last.changed_at < change.changed_at),
             None if self.last.len() < ALARMS_MAX || self.idlest(now).is_some() => Ok(true),
-            None => Err(NotTaken::TooMany),
+            None => Err(NotTaken::TooManyAlarms),
         }
     }
 
@@ -224,7 +213,7 @@ mod tests {
         assert!(hear(&mut alarms, change("more", AlarmState::Alarm, 1), at(1)));
         assert!(!alarms.last.contains_key("a7"), "the one that asks for nothing makes room");
         let refused = alarms.is_news(&change("most", AlarmState::Alarm, 1), at(1));
-        assert_eq!(refused, Err(NotTaken::TooMany));
+        assert_eq!(refused, Err(NotTaken::TooManyAlarms));
         assert!(hear(&mut alarms, change("a0", AlarmState::Ok, 1), at(1)), "it is known");
         assert!(hear(&mut alarms, change("most", AlarmState::Alarm, 2), at(2)));
         assert_eq!(alarms.last.len(), ALARMS_MAX);

@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::LearnedBytes;
 use crate::chance;
+use crate::event::Usual;
 use crate::forecast::{Forecast, weight};
 use crate::observe::{CloudSense, Counts, SiteSense};
 use crate::policy::{Policy, RoutePolicy, SitePolicy};
+use crate::release::Trust;
 use crate::tier::KnobSet;
 
 /// What a shed answer costs in weighted requests.
@@ -42,6 +44,9 @@ pub(crate) struct Demand {
     requests: Forecast,
     /// Requests per second by route, smoothed.
     mix: Vec<f64>,
+    /// The same while no event is near, over minutes.
+    #[serde(default)]
+    pub(crate) usual: Usual,
     /// Those of them that were served by the cloud last.
     cloud: Vec<f64>,
     /// Learned weights by route; empty while those that are declared are used.
@@ -59,6 +64,7 @@ impl Default for Demand {
             weighted: Forecast::default(),
             requests: Forecast::default(),
             mix: Vec::new(),
+            usual: Usual::default(),
             cloud: Vec::new(),
             weights: Arc::default(),
             overhead: 1.0,
@@ -103,6 +109,17 @@ impl Expected {
 
     pub(crate) fn home_bits(&self, share: f64) -> f64 {
         self.pinned_bits + home_part(share, self.skew) * self.movable_bits
+    }
+
+    /// Multiplies rates; `grain` is what an answer's bits come to.
+    fn scale(&mut self, bits: f64, grain: f64, weight: f64, requests: f64) {
+        self.pinned_bits *= bits;
+        self.movable_bits *= bits;
+        self.pinned_spread *= bits * grain;
+        self.movable_spread *= bits * grain;
+        self.pinned_weight *= weight;
+        self.movable_weight *= weight;
+        self.movable_requests *= requests;
     }
 
     /// The most bits per second that home may send at a share, on average: the target's part of the
@@ -209,6 +226,7 @@ impl Demand {
             }
         }
         let undegraded = learned.undegraded(policy);
+        let mut rates = Vec::with_capacity(routes);
         for (place, counts) in sense.routes.iter().enumerate() {
             let stayed = counts.stayed();
             let in_cloud = match spilled {
@@ -225,6 +243,7 @@ impl Demand {
             };
             self.cloud[place] = in_cloud;
             let rate = stayed + in_cloud;
+            rates.push(rate);
             let gain = if fresh { 1.0 } else { weight(sense.secs, MIX_SECS) };
             self.mix[place] += gain * (rate - self.mix[place]);
             let weight = self.weight(policy, place);
@@ -238,6 +257,9 @@ impl Demand {
             home += stayed;
         }
         let whole = sense.gaps.is_empty() && !remembers;
+        if whole && context.usual {
+            self.usual.take_in(&rates, sense.secs);
+        }
         let take = if whole { Forecast::update } else { Forecast::update_at_least };
         // A rise is evidence of more to come as far as there was something that it is a rise over: the
         // first requests of all are one over nothing, and a step looks the same.
@@ -322,30 +344,12 @@ impl Demand {
         set: &KnobSet,
         bytes: &[f64],
     ) -> Loads {
-        let mut sums = Expected { skew: self.skew, ..Expected::default() };
-        let (mut bits, mut weights, mut requests) = (0.0, 0.0, 0.0);
+        let sums = self.sums(policy, set, bytes, &self.mix);
         let undegraded = learned.undegraded(policy);
-        let routes = policy.routes.iter().zip(&self.mix).zip(bytes);
-        for (place, ((route, rate), bytes)) in routes.enumerate() {
-            let answer_bits = 8.0 * bytes;
-            let route_bits = rate * answer_bits;
-            let weight = self.weight(policy, place);
-            let route_weight = rate * if set.sheds(place) { SHED_WEIGHT } else { weight };
-            if route.redirects {
-                sums.movable_bits += route_bits;
-                sums.movable_spread += route_bits * answer_bits;
-            } else {
-                sums.pinned_bits += route_bits;
-                sums.pinned_spread += route_bits * answer_bits;
-            }
-            if route.spills {
-                sums.movable_weight += route_weight;
-                sums.movable_requests += rate;
-            } else {
-                sums.pinned_weight += route_weight;
-            }
+        let (mut bits, mut weights, mut requests) = (0.0, 0.0, 0.0);
+        for (place, rate) in self.mix.iter().enumerate().take(policy.routes.len()) {
             bits += rate * 8.0 * undegraded(place);
-            weights += rate * weight;
+            weights += rate * self.weight(policy, place);
             requests += rate;
         }
         Loads { sums, bits, weights, requests }
@@ -375,18 +379,50 @@ impl Demand {
     fn expected(&self, loads: &Loads, of: impl Fn(&Forecast) -> f64) -> Expected {
         let scale =
             |forecast: &Forecast, sum: f64| if sum > 0.0 { of(forecast) / sum } else { 0.0 };
-        let by_bits = scale(&self.bits, loads.bits) * self.overhead;
-        let by_weight = scale(&self.weighted, loads.weights);
-        let by_requests = scale(&self.requests, loads.requests);
         let mut expected = loads.sums;
-        expected.pinned_bits *= by_bits;
-        expected.movable_bits *= by_bits;
-        expected.pinned_spread *= by_bits * self.overhead;
-        expected.movable_spread *= by_bits * self.overhead;
-        expected.pinned_weight *= by_weight;
-        expected.movable_weight *= by_weight;
-        expected.movable_requests *= by_requests;
+        expected.scale(
+            scale(&self.bits, loads.bits) * self.overhead,
+            self.overhead,
+            scale(&self.weighted, loads.weights),
+            scale(&self.requests, loads.requests),
+        );
         expected
+    }
+
+    /// So many times what is asked while no event is near, undegraded.
+    pub(crate) fn usual(&self, policy: &Policy, learned: &LearnedBytes, times: f64) -> Expected {
+        let set = KnobSet::default();
+        let bytes = learned.bytes(policy, &set, Trust::Likely);
+        let mut sums = self.sums(policy, &set, &bytes, self.usual.rates());
+        sums.scale(times * self.overhead, self.overhead, times, times);
+        sums
+    }
+
+    /// The loads of `rates` requests per second by route with answers of so many `bytes`, with the knobs
+    /// of `set` on.
+    fn sums(&self, policy: &Policy, set: &KnobSet, bytes: &[f64], rates: &[f64]) -> Expected {
+        let mut sums = Expected { skew: self.skew, ..Expected::default() };
+        let routes = policy.routes.iter().zip(rates).zip(bytes);
+        for (place, ((route, rate), bytes)) in routes.enumerate() {
+            let answer_bits = 8.0 * bytes;
+            let route_bits = rate * answer_bits;
+            let weight = self.weight(policy, place);
+            let route_weight = rate * if set.sheds(place) { SHED_WEIGHT } else { weight };
+            if route.redirects {
+                sums.movable_bits += route_bits;
+                sums.movable_spread += route_bits * answer_bits;
+            } else {
+                sums.pinned_bits += route_bits;
+                sums.pinned_spread += route_bits * answer_bits;
+            }
+            if route.spills {
+                sums.movable_weight += route_weight;
+                sums.movable_requests += rate;
+            } else {
+                sums.pinned_weight += route_weight;
+            }
+        }
+        sums
     }
 
     /// What stays at home of each route at a share, at present.
@@ -486,13 +522,15 @@ impl Demand {
 
     /// What a restart forgets: the present. What was learned slowly is kept.
     pub(crate) fn forget_present(&mut self) {
-        let weights = std::mem::take(&mut self.weights);
-        *self = Self { overhead: self.overhead, skew: self.skew, weights, ..Self::default() };
+        let (weights, usual) = (std::mem::take(&mut self.weights), std::mem::take(&mut self.usual));
+        let (overhead, skew) = (self.overhead, self.skew);
+        *self = Self { overhead, skew, weights, usual, ..Self::default() };
     }
 
     /// What a change of the routes forgets: what is by route, too.
     pub(crate) fn forget_routes(&mut self) {
         self.weights = Arc::default();
+        self.usual = Usual::default();
         self.forget_present();
     }
 }
@@ -540,6 +578,8 @@ pub(crate) struct Context<'a> {
     pub(crate) set: &'a KnobSet,
     /// Whether they have been long enough for answers to be theirs.
     pub(crate) learns: bool,
+    /// Whether no event is near, so that what is asked is usual.
+    pub(crate) usual: bool,
     /// The share in force.
     pub(crate) share: f64,
     /// Whether it has been for longer than a client needs to move.

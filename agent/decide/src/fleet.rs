@@ -17,10 +17,13 @@
 //! for them in a second they send on to functions.
 
 use serde::{Deserialize, Serialize};
-use spillway_model::Fleet;
+use spillway_model::api::Bound;
 use spillway_model::config::{AwsGateways, AwsPrices};
 use spillway_model::load::{FleetLoad, Part};
+use spillway_model::{Fleet, UnixMillis};
 
+use crate::event::Coming;
+use crate::flaps::Flaps;
 use crate::lasting::{MEAN_SECS, Seen};
 use crate::policy::Policy;
 use crate::{Observation, View};
@@ -85,6 +88,7 @@ pub(crate) struct FleetState {
     accounts: Vec<f64>,
     /// How many of the plan's gateways are to go once they are given nothing more.
     to_go: u32,
+    flaps: Flaps,
 }
 
 /// What is known of the cloud's gateways and of what is asked of the cloud, this tick.
@@ -101,6 +105,10 @@ pub(crate) struct FleetSense<'a> {
     /// Whether every site was seen, and whether wholly: else these are too small at best.
     pub(crate) sees: bool,
     pub(crate) whole: bool,
+    /// What events bring.
+    pub(crate) coming: Coming,
+    /// How many gateways are ordered.
+    pub(crate) order: Option<(Bound, u32)>,
 }
 
 /// Why the fleet is as it is.
@@ -108,6 +116,10 @@ pub(crate) struct FleetSense<'a> {
 pub(crate) enum Why {
     /// More would save more than they cost.
     Raised(u32),
+    /// The same, for what an event is to bring.
+    Announced(u32),
+    /// An order holds more.
+    Ordered(u32),
     /// So many are to go as soon as the cloud gives them nothing more.
     Leaving(u32),
     /// They were ended.
@@ -160,6 +172,16 @@ impl<'a> FleetSense<'a> {
             secs: if secs > 0.0 { secs } else { tick_secs },
             sees: views.iter().all(|view| view.sense.sees()),
             whole: views.iter().all(|view| view.sense.whole()),
+            coming: Coming::default(),
+            order: None,
+        }
+    }
+
+    /// What an order makes of so many gateways. The configuration's most is a cap of costs.
+    fn held(&self, policy: &FleetPolicy, gateways: u32) -> u32 {
+        match self.order {
+            Some((bound, ordered)) => bound.hold(gateways, ordered).min(policy.max),
+            None => gateways,
         }
     }
 }
@@ -171,28 +193,42 @@ impl FleetState {
         policy: &FleetPolicy,
         sense: &FleetSense<'_>,
         before: &Fleet,
+        at: UnixMillis,
     ) -> (Fleet, Why) {
         self.take_in(policy, sense, before.gateways);
         let mut fleet = before.clone();
         let mut why = Why::Kept;
-        fleet.gateways = self.launched(policy, before.gateways);
+        let launched = self.launched(policy, before.gateways);
+        // What is there is ended below, where the load balancer is told first.
+        fleet.gateways = sense.held(policy, launched).max(before.gateways);
         if fleet.gateways > before.gateways {
-            why = Why::Raised(before.gateways);
+            why = match () {
+                () if fleet.gateways > launched => Why::Ordered(before.gateways),
+                () if sense.coming.gateways.load() > sense.asked => Why::Announced(before.gateways),
+                () => Why::Raised(before.gateways),
+            };
+            if !matches!(why, Why::Ordered(_)) {
+                self.flaps.rose(at);
+            }
             self.to_go = 0;
         }
         // No data is not zero: what cannot be seen is neither ended nor given other requests.
         let Ok(there) = &sense.there else { return (fleet, why) };
-        if sense.whole {
+        let idle = if sense.whole { self.idle(policy, fleet.gateways, at) } else { 0 };
+        let goes = fleet.gateways - sense.held(policy, fleet.gateways - idle).min(fleet.gateways);
+        if sense.whole || goes > 0 {
             // One batch after the other: the last ones are gone before the next are told to go.
             let settled = there.gateways_draining == 0 && there.gateways_launched <= fleet.gateways;
-            let idle = self.idle(policy, fleet.gateways);
-            self.to_go = if settled { idle } else { self.to_go.min(idle) };
+            self.to_go = if settled { goes } else { self.to_go.min(goes) };
         }
         let stay = fleet.gateways.saturating_sub(self.to_go);
         let healthy = there.gateways_healthy.min(stay);
         fleet.gateway_percent = self.percent(policy, healthy, before.gateway_percent, sense.whole);
         if stay < fleet.gateways && there.gateway_percent <= fleet.gateway_percent {
             why = Why::Lowered(fleet.gateways);
+            if sense.order.is_none() {
+                self.flaps.fell(at);
+            }
             fleet.gateways = stay;
             self.to_go = 0;
         } else if stay < fleet.gateways {
@@ -202,21 +238,28 @@ impl FleetState {
     }
 
     /// Keeps the accounts of `there` gateways that are and of the others. Data that are not whole may
-    /// add, never take away.
+    /// add, never take away. What is announced counts as if it were asked already.
     fn take_in(&mut self, policy: &FleetPolicy, sense: &FleetSense<'_>, there: u32) {
-        if !sense.sees {
-            return;
+        let announced = sense.coming.gateways.load();
+        let asked = match sense.sees {
+            true => sense.asked.max(announced),
+            false if announced > 0.0 => announced,
+            false => return,
+        };
+        if sense.sees {
+            let seen = Seen { secs: sense.secs, whole: sense.whole };
+            self.load =
+                if self.load_secs > 0.0 { seen.mean(self.load, sense.load) } else { sense.load };
+            self.load_secs = (self.load_secs + sense.secs).min(MEAN_SECS);
         }
-        let seen = Seen { secs: sense.secs, whole: sense.whole };
-        self.load =
-            if self.load_secs > 0.0 { seen.mean(self.load, sense.load) } else { sense.load };
-        self.load_secs = (self.load_secs + sense.secs).min(MEAN_SECS);
         self.accounts.resize(policy.max as usize, 0.0);
         let most = LAUNCH * policy.boot_secs / LAUNCH_SECS;
+        // Who is held for hours owes no more for that than who may go.
+        let least = if sense.order.is_some() { -policy.boot_secs } else { f64::NEG_INFINITY };
         for (place, account) in self.accounts.iter_mut().enumerate() {
-            let saved = policy.saves(place, sense.asked).min(most) * sense.secs;
+            let saved = policy.saves(place, asked).min(most) * sense.secs;
             let saved = if sense.whole { saved } else { saved.max(0.0) };
-            let sum = *account + saved;
+            let sum = (*account + saved).max(least);
             *account = if place < there as usize { sum.min(0.0) } else { sum.max(0.0) };
         }
     }
@@ -229,12 +272,19 @@ impl FleetState {
         there.saturating_add(u32::try_from(launched).unwrap_or(u32::MAX)).min(policy.max)
     }
 
-    /// How many of `there`, from the last one on, have cost a boot for nothing.
-    fn idle(&self, policy: &FleetPolicy, there: u32) -> u32 {
+    /// How many of `there`, from the last one on, have cost a boot for nothing. After some that had to be
+    /// launched again soon the others wait for longer than a boot.
+    fn idle(&self, policy: &FleetPolicy, there: u32, at: UnixMillis) -> u32 {
+        // What there may not be any more goes in any case.
+        let over = there.saturating_sub(policy.max);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some seconds")]
+        let boot = (1000.0 * policy.boot_secs) as u64;
+        if self.flaps.hold(boot, at) {
+            return over;
+        }
         let last = self.accounts.iter().take(there as usize).rev();
         let idle = last.take_while(|account| **account <= -policy.boot_secs).count();
-        // What there may not be any more goes, too.
-        u32::try_from(idle).unwrap_or(u32::MAX).max(there.saturating_sub(policy.max))
+        u32::try_from(idle).unwrap_or(u32::MAX).max(over)
     }
 
     /// Percent of the cloud's requests for `healthy` gateways: what it was while they are given between
@@ -279,16 +329,43 @@ impl FleetState {
         sense: &FleetSense<'_>,
         fleet: &Fleet,
         why: Why,
+        by: &str,
     ) -> Vec<String> {
         let mut lines = Vec::new();
         let (wanted, percent) = (fleet.gateways, fleet.gateway_percent);
         let dearer = policy.functions_price;
+        if let Some((bound, ordered)) = sense.order {
+            lines.push(format!("fleet: {bound} {} by order of {by}", gateways(ordered)));
+        }
+        // Whether so many stay because no more are ordered. Where fewer stay, the others do not pay.
+        let for_order = |stay: u32| {
+            let order = sense.order.filter(|(bound, _)| *bound != Bound::AtLeast);
+            order.is_some_and(|(_, ordered)| stay >= ordered)
+        };
         match why {
+            Why::Ordered(before) => lines.push(format!(
+                "fleet: raised from {before} to {} for the order",
+                gateways(wanted)
+            )),
+            Why::Announced(before) => lines.push(format!(
+                "fleet: raised from {before} to {}: an event is to bring {:.0} weighted requests/s to the cloud, and functions cost {dearer:.1} times as much as gateways that serve {:.0} each",
+                gateways(wanted),
+                sense.coming.gateways.load(),
+                policy.carries
+            )),
             Why::Raised(before) => lines.push(format!(
                 "fleet: raised from {before} to {}: functions cost {dearer:.1} times as much as gateways that serve {:.0} weighted requests/s each, and have for a part of their boot of {:.0} s",
                 gateways(wanted),
                 policy.carries,
                 policy.boot_secs
+            )),
+            Why::Leaving(n) if for_order(wanted.saturating_sub(n)) => lines.push(format!(
+                "fleet: {} to go for the order; first the load balancer gives them nothing more",
+                if n == 1 { "one gateway is".to_owned() } else { format!("{n} gateways are") }
+            )),
+            Why::Lowered(before) if for_order(wanted) => lines.push(format!(
+                "fleet: lowered from {before} to {} for the order",
+                gateways(wanted)
             )),
             Why::Leaving(n) => lines.push(format!(
                 "fleet: {} to go, whose cost for nothing is that of a boot of {:.0} s; first the load balancer gives them nothing more",

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use spillway_model::config::Config;
 use spillway_model::{Fleet, UnixMillis};
 
+use crate::event::{self, Announced};
 use crate::fleet::FleetSense;
 use crate::lasting::{Dwell, Lasting, Seen};
 
@@ -148,17 +149,17 @@ impl LeversPolicy {
 }
 
 impl CapacityPolicy {
-    /// Units for what is asked of the cloud, of which gateways get some percent: those of the dimension
-    /// that needs most.
-    fn needed(&self, sense: &FleetSense<'_>, gateway_percent: u8) -> f64 {
-        let connections = sense.requests / self.per_connection;
+    /// Units for so many requests and bytes of answers per second, of which gateways get some percent:
+    /// those of the dimension that needs most.
+    fn needed(&self, requests: f64, bytes: f64, gateway_percent: u8) -> f64 {
+        let connections = requests / self.per_connection;
         let gateways = f64::from(gateway_percent) / 100.0;
         let per_byte = (1.0 - gateways) / UNIT_BYTES.0 + gateways / UNIT_BYTES.1;
         [
             connections / UNIT_CONNECTIONS,
             connections * IDLE_SECS / UNIT_OPEN,
-            sense.bytes * 3600.0 * per_byte,
-            sense.requests * (self.rules - RULES_FREE).max(0.0) / UNIT_RULES,
+            bytes * 3600.0 * per_byte,
+            requests * (self.rules - RULES_FREE).max(0.0) / UNIT_RULES,
         ]
         .into_iter()
         .fold(0.0, f64::max)
@@ -209,13 +210,21 @@ impl Levers {
         let seen = sense.sees.then_some(Seen { secs: sense.secs, whole: sense.whole });
         let before = std::mem::take(&mut fleet.capacity_units);
         if let Some(capacity) = &policy.capacity {
-            let needed = capacity.needed(sense, fleet.gateway_percent);
-            let (lasted, sufficed) = self.units.step(capacity.dwell, needed, seen, at);
+            let needed = |requests, bytes| capacity.needed(requests, bytes, fleet.gateway_percent);
+            let Announced { requests, bytes, .. } = sense.coming.capacity;
+            let announced = needed(requests, bytes);
+            let needed = needed(sense.requests, sense.bytes);
+            let known = self.units.step(capacity.dwell, needed, seen, at);
+            let (lasted, sufficed) = event::at_least(announced, known);
             fleet.capacity_units = capacity.next(before, lasted, sufficed);
             let (after, keep) = capacity.dwell.in_secs();
             if fleet.capacity_units > before {
+                let why = match announced < lasted {
+                    true => format!("{lasted:.0} have been needed for {after} s"),
+                    false => format!("an event is to need {announced:.0}"),
+                };
                 reasons.push(format!(
-                    "fleet: reserving {} capacity units at the load balancer, before {before}, for {lasted:.0} have been needed for {after} s",
+                    "fleet: reserving {} capacity units at the load balancer, before {before}, for {why}",
                     fleet.capacity_units
                 ));
             } else if fleet.capacity_units < before && f64::from(before) > capacity.max {
@@ -235,10 +244,16 @@ impl Levers {
         let functions = 1.0 - f64::from(fleet.gateway_percent) / 100.0;
         self.warm.retain(|name, _| policy.warm.contains_key(name));
         for (name, warm) in &policy.warm {
-            let of_routes = warm.routes.iter().filter_map(|place| loads.get(*place));
-            let load = of_routes.sum::<f64>() * functions;
+            let of_routes = |loads: &[f64]| -> f64 {
+                warm.routes.iter().filter_map(|place| loads.get(*place)).sum()
+            };
+            // Functions take the shock of an event whole: a gateway that does not boot is not missed.
+            let (load, announced) =
+                (of_routes(loads) * functions, of_routes(&sense.coming.warm.loads));
             let kept = self.warm.entry(name.clone()).or_default();
-            let (lasted, sufficed) = kept.step(warm.dwell, load, seen, at);
+            let known = kept.step(warm.dwell, load, seen, at);
+            let (lasted, sufficed) = event::at_least(announced, known);
+            let load = load.max(announced);
             let was = before.get(name).copied().unwrap_or(0);
             let wanted = warm.steps.next(was, lasted, sufficed);
             if wanted != was {
@@ -253,13 +268,16 @@ impl Levers {
         let before = (fleet.cache_replicas, fleet.database_replicas);
         (fleet.cache_replicas, fleet.database_replicas) = (0, 0);
         if let Some(replicas) = &policy.replicas {
-            let (lasted, sufficed) = self.asked.step(replicas.dwell, sense.asked, seen, at);
+            let announced = sense.coming.replicas.load();
+            let known = self.asked.step(replicas.dwell, sense.asked, seen, at);
+            let (lasted, sufficed) = event::at_least(announced, known);
+            let asked = sense.asked.max(announced);
             fleet.cache_replicas = replicas.cache.next(before.0, lasted, sufficed);
             fleet.database_replicas = replicas.database.next(before.1, lasted, sufficed);
             if before != (fleet.cache_replicas, fleet.database_replicas) {
                 reasons.push(format!(
                     "fleet: adding {} replicas to the cache and {} to the database, before {} and {}, for {:.0} weighted requests/s in the cloud",
-                    fleet.cache_replicas, fleet.database_replicas, before.0, before.1, sense.asked
+                    fleet.cache_replicas, fleet.database_replicas, before.0, before.1, asked
                 ));
             }
         }
@@ -308,6 +326,7 @@ fn at_hand(fleet: &Fleet) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::Coming;
 
     fn capacity() -> CapacityPolicy {
         let dwell = Dwell::secs(30, 3600, 1000);
@@ -324,6 +343,8 @@ mod tests {
             secs: 1.0,
             sees: true,
             whole: true,
+            coming: Coming::default(),
+            order: None,
         }
     }
 
@@ -331,7 +352,7 @@ mod tests {
     fn units_are_those_of_the_dimension_that_needs_most() {
         let mut policy = capacity();
         let units = |policy: &CapacityPolicy, requests, bytes, percent| {
-            policy.needed(&sense(requests, bytes), percent).round()
+            policy.needed(requests, bytes, percent).round()
         };
         assert_eq!(units(&policy, 5000.0, 0.0, 0), 200.0, "new connections");
         // A megabyte a second is 3.6 GB an hour.

@@ -12,6 +12,8 @@ mod capacity;
 mod chance;
 mod cloud;
 mod demand;
+mod event;
+mod flaps;
 mod fleet;
 mod forecast;
 mod knobs;
@@ -19,8 +21,10 @@ mod lasting;
 mod learning;
 mod levers;
 mod observe;
+mod orders;
 mod policy;
 mod reason;
+mod record;
 mod release;
 mod service;
 mod share;
@@ -34,12 +38,14 @@ mod window;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use spillway_model::api::{CloudStatus, Decision, FleetStatus, KnobOrder, SiteStatus, TierOrder};
+use spillway_model::api::{Bound, CloudStatus, Decision, FleetStatus, ShareOrder, SiteStatus};
 use spillway_model::load::FleetLoad;
 use spillway_model::plan::{SitePlan, SpillMode, Tier};
-use spillway_model::{Fleet, KnobId, Load, Plan, Share, SiteId, UnixMillis};
+use spillway_model::{Fleet, Load, Plan, Share, SiteId, UnixMillis};
 
 pub use capacity::Capacity;
+pub use event::Events;
+pub use orders::Orders;
 pub use policy::Policy;
 pub use reason::explain_client;
 pub use state::State;
@@ -47,11 +53,13 @@ pub use weights::{Fit, Weights, Window, weigh};
 
 use cloud::Limit;
 use demand::{Context, Expected, Following, Now, Spilled};
+use event::Coming;
 use fleet::{FleetSense, FleetState};
 use learning::Seen;
 use observe::{CloudSense, SiteSense, sense};
 use policy::SitePolicy;
 use reason::Degraded;
+use record::Unraised;
 use release::Trust;
 use service::Service;
 use share::{Allowed, Case, Move, Need, Pressure};
@@ -74,38 +82,6 @@ pub struct Observation {
     pub interface_bytes: BTreeMap<SiteId, u64>,
     /// The orders in force.
     pub orders: Orders,
-}
-
-/// The operator's orders and those of alarms, each until a time.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Orders {
-    /// The least tier to hold.
-    pub tier: Option<(TierOrder, UnixMillis)>,
-    /// The same by alarms, by their names. Left out when there are none, as journals before had it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub alarms: BTreeMap<String, (TierOrder, UnixMillis)>,
-    /// Knobs turned on, or held off.
-    pub knobs: BTreeMap<KnobId, (KnobOrder, UnixMillis)>,
-}
-
-impl Orders {
-    /// The order in force at `at` that asks for the highest tier, the operator's or an alarm's, and its
-    /// end; of several for the same tier, the one that ends last.
-    #[must_use]
-    pub fn floor_until(&self, at: UnixMillis) -> Option<&(TierOrder, UnixMillis)> {
-        let orders = self.alarms.values().chain(&self.tier);
-        orders.filter(|(_, until)| at < *until).max_by_key(|(order, until)| (order.tier, *until))
-    }
-
-    /// The order that holds the highest tier, if one is in force at `at`.
-    pub(crate) fn floor(&self, at: UnixMillis) -> Option<&TierOrder> {
-        self.floor_until(at).map(|(order, _)| order)
-    }
-
-    /// The order on a knob, if one is in force at `at`.
-    pub(crate) fn knob(&self, id: &KnobId, at: UnixMillis) -> Option<(&KnobOrder, UnixMillis)> {
-        self.knobs.get(id).filter(|(_, until)| at < *until).map(|(order, until)| (order, *until))
-    }
 }
 
 /// What one tick came to.
@@ -139,12 +115,24 @@ pub(crate) struct View<'a> {
     pub(crate) share: f64,
     /// Largest share that the cloud takes.
     pub(crate) most: f64,
+    /// The operator's order on the share.
+    pub(crate) order: Option<&'a ShareOrder>,
     pub(crate) moved: Move,
     pub(crate) mode: SpillMode,
     /// What each gateway is to give home at most.
     pub(crate) home_qps: Option<f64>,
     /// Why other weights are used from now on.
     pub(crate) reweighed: Option<String>,
+}
+
+impl View<'_> {
+    /// Largest share that there can be: what the cloud takes and the operator allows.
+    fn reach(&self) -> f64 {
+        match self.order {
+            Some(order) if order.bound != Bound::AtLeast => self.most.min(order.share.get()),
+            _ => self.most,
+        }
+    }
 }
 
 /// Decides one tick.
@@ -172,11 +160,18 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
     }
     learn_knobs(policy, &mut next, &views, orders, at);
     allot(policy, &next, &limit, &mut views);
+    let in_force = next.tier.set(policy, orders, at);
+    let bytes = next.learned.bytes(policy, &in_force, Trust::Likely);
     for view in &mut views {
         view.home_qps = home_qps(policy, view, &limit);
         let at_once = view.pressure.settling || !following(policy, &next, view.site, at).all;
         let Some(site) = next.sites.get_mut(&view.site.id) else { continue };
         move_share(policy, site, view, limit.dead().then_some(at_once), at);
+        let moved = (view.share, view.moved.share());
+        let loads = site.demand.loads(policy, &next.learned, &in_force, &bytes);
+        let load = site.demand.present(&loads);
+        let before = site.unraised.take();
+        site.unraised = Unraised::step(before, view.site, &load, view.sense.secs, moved, at);
     }
 
     let verdict = shortage::verdict(policy, &next, &views, orders, at);
@@ -186,7 +181,7 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
 
     let degraded = Degraded { verdict: &verdict, turned: &turned, set: &set };
     let mut reasons = reason::reasons(policy, &next, &views, &limit, observation, &degraded);
-    let fleet = fleet(policy, &mut next, &there, &limit, &views, at, &mut reasons);
+    let fleet = fleet(policy, &mut next, &there, &limit, &views, observation, &mut reasons);
     let published = publish(policy, &mut next, &views, fleet, observation, &reasons);
     let (binding, headline) = reason::headline(&next, &views, &limit);
     for view in &views {
@@ -202,6 +197,7 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
         binding: binding.as_str().to_owned(),
         published,
         reasons,
+        sites: record::all(policy, &next, &views),
     };
     Outcome {
         plan: next.plan.clone(),
@@ -226,9 +222,12 @@ fn fleet(
     there: &Result<&FleetLoad, String>,
     limit: &Limit,
     views: &[View<'_>],
-    at: UnixMillis,
+    observation: &Observation,
     reasons: &mut Vec<String>,
 ) -> Fleet {
+    let (at, orders) = (observation.at, &observation.orders);
+    let coming = Coming::of(policy, &next.sites, &next.learned, orders, at);
+    reasons.extend(event::reasons(policy, orders, &coming, at));
     if !policy.on_aws {
         return Fleet::default();
     }
@@ -237,12 +236,16 @@ fn fleet(
     // What would be asked of a dead cloud is not seen: its gateways are held for its return.
     sense.sees &= !limit.dead();
     sense.whole &= !limit.dead();
+    sense.coming = coming;
+    let order = orders.gateways(at);
+    sense.order = order.map(|order| (order.bound, order.gateways));
     let before = &next.plan.fleet;
     let mut fleet = match &policy.fleet {
         None => Fleet { gateways: 0, gateway_percent: 0, ..before.clone() },
         Some(gateways) => {
-            let (fleet, why) = next.fleet.step(gateways, &sense, before);
-            reasons.extend(next.fleet.reasons(gateways, &sense, &fleet, why));
+            let (fleet, why) = next.fleet.step(gateways, &sense, before, at);
+            let by = order.map_or("", |order| order.by.as_str());
+            reasons.extend(next.fleet.reasons(gateways, &sense, &fleet, why, by));
             fleet
         }
     };
@@ -323,7 +326,7 @@ fn view<'a>(
     mut sense: SiteSense,
     spilled: &Spilled<'_>,
     cloud_gap: &str,
-    observation: &Observation,
+    observation: &'a Observation,
 ) -> View<'a> {
     let (at, orders) = (observation.at, &observation.orders);
     let in_force = next.tier.set(policy, orders, at);
@@ -345,6 +348,7 @@ fn view<'a>(
         need: Need::default(),
         share,
         most: 1.0,
+        order: orders.share(&site.id, at),
         moved: Move::Kept(share),
         mode,
         home_qps,
@@ -360,6 +364,7 @@ fn view<'a>(
             site,
             set: &in_force,
             learns: settled,
+            usual: !orders.events_at(&site.id).near(at),
             share,
             steady: kept.share.steady(at),
             congested: pressure.held_back,
@@ -465,7 +470,7 @@ fn allot(policy: &Policy, state: &State, limit: &Limit, views: &mut [View<'_>]) 
 /// What each gateway is to give the site's services at most: its part of what these serve within their
 /// limit. Where the cloud takes nothing more, gateways leave everything to home.
 fn home_qps(policy: &Policy, view: &View<'_>, limit: &Limit) -> Option<f64> {
-    if limit.dead() || (view.sense.sees() && view.need.share() > view.most) {
+    if limit.dead() || (view.sense.sees() && view.need.share() > view.reach()) {
         return None;
     }
     if !view.sense.sees() {
@@ -487,14 +492,26 @@ fn move_share(
     alone: Option<bool>,
     at: UnixMillis,
 ) {
-    if !view.sense.sees() {
-        return;
-    }
     let allowed = Allowed { most: view.most, whole: view.sense.whole() };
+    let before = site.share.clone();
     view.moved = match alone {
+        _ if !view.sense.sees() => Move::Kept(view.share),
         Some(at_once) => site.share.next_alone(policy, &view.need, at_once, view.share, at),
         None => site.share.next(policy, &view.need, allowed, view.share, at),
     };
+    // Nobody is sent to a dead cloud, nor more home than it carries.
+    if let Some(order) = view.order.filter(|_| alone.is_none()) {
+        let decided = view.moved.share();
+        let held = order.bound.hold(decided, order.share.get());
+        if (held - decided).abs() > 0.0 {
+            let decided_state = std::mem::replace(&mut site.share, before);
+            site.share.ordered(policy, decided_state, (view.share, held), at);
+            view.moved = Move::Ordered(held, decided);
+        }
+    }
+    if !view.sense.sees() {
+        return;
+    }
     let line = view.expected.line(view.site.cap, policy.uplink_target, 0.0);
     let fits = |part: f64| view.expected.bits() <= line * part;
     view.mode = match (view.mode, view.share > 0.0) {

@@ -303,6 +303,17 @@ fn cloud(view: &View<'_>, limit: &Limit, lines: &mut Vec<String>) {
 
 fn movement(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
     let before = percent(view.share);
+    if let Some(order) = view.order {
+        let what =
+            format!("{} {} by order of {}", order.bound, percent(order.share.get()), order.by);
+        lines.push(match view.moved {
+            Move::Ordered(_, decided) => {
+                format!("share: held, {what}; without it {}", percent(decided))
+            }
+            Move::Returned(_) => format!("share: {what}, which waits until the cloud answers"),
+            _ => format!("share: {what}"),
+        });
+    }
     match view.moved {
         Move::Raised(share) => {
             lines.push(format!("share: raised from {before} to {}", percent(share)))
@@ -316,11 +327,21 @@ fn movement(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
             "share: lowered from {before} to {} at once, for the cloud does not answer",
             percent(share)
         )),
-        Move::Dwells(share) => lines.push(format!(
-            "share: {} until less has sufficed for {} s",
-            percent(share),
-            policy.share_dwell_secs
-        )),
+        Move::Ordered(share, _) if share > view.share => {
+            lines.push(format!("share: raised from {before} to {}", percent(share)));
+        }
+        Move::Ordered(share, _) if share < view.share => {
+            lines.push(format!("share: lowered from {before} to {}", percent(share)));
+        }
+        Move::Ordered(..) => {}
+        Move::Dwells(share, secs) => {
+            let why = match secs > policy.share_dwell_secs {
+                true => ", longer than usual since it was lowered too soon before",
+                false => "",
+            };
+            let share = percent(share);
+            lines.push(format!("share: {share} until less has sufficed for {secs} s{why}"));
+        }
         Move::Kept(share) if share > view.need.share() && view.sense.whole() => {
             lines.push(format!(
                 "share: {}, of which {} are needed now and {} with a margin",
@@ -412,6 +433,9 @@ pub(crate) fn headline(next: &State, views: &[View<'_>], limit: &Limit) -> (Bind
         text.push_str("; the cloud does not answer");
     } else if binding == Binding::Cloud && tier == Tier::Normal && !limit.dead() {
         text.push_str(&format!("; the cloud takes {}", limit.why));
+    }
+    if views.iter().any(|view| matches!(view.moved, Move::Ordered(..))) {
+        text.push_str("; held there by order");
     }
     if let Some((view, failing)) = failing {
         text.push_str(&format!("; {} of answers at {} fail", percent(failing.part), view.site.id));

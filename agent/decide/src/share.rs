@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use spillway_model::UnixMillis;
 
 use crate::demand::{Expected, Following, REDIRECT_BYTES};
+use crate::flaps::Flaps;
 use crate::observe::SiteSense;
 use crate::policy::{Policy, SitePolicy};
 use crate::window::{Span, Window};
@@ -146,6 +147,8 @@ pub(crate) struct ShareState {
     /// The largest share that some clients may have followed still when it fell last.
     #[serde(default)]
     fell_from: f64,
+    #[serde(default)]
+    flaps: Flaps,
     /// Ticks in a row in which the uplink was overfull although no raise was under way.
     congested: u32,
     /// Ticks in a row in which answers were slow, likewise.
@@ -313,6 +316,7 @@ impl ShareState {
             self.raised_at = at;
             self.changed_at = at;
             self.fell = false;
+            self.flaps.rose(at);
             return Move::Raised(wanted);
         }
         let too_much = need.share() > most && share > most + CLOUD_BAND;
@@ -321,11 +325,12 @@ impl ShareState {
             most.max(need.hard)
         } else if share > 0.0 && self.dwells(policy, at) {
             // What was just raised has not been too much for long, whatever the need was before.
-            return Move::Dwells(share);
+            return Move::Dwells(share, self.dwell_secs(policy, at));
         } else if whole {
             match self.window.max_over(dwell(policy), at) {
                 Some(calm) => calm,
-                None => return if share > 0.0 { Move::Dwells(share) } else { Move::Kept(share) },
+                None if share > 0.0 => return Move::Dwells(share, policy.share_dwell_secs),
+                None => return Move::Kept(share),
             }
         } else {
             return Move::Kept(share);
@@ -342,6 +347,7 @@ impl ShareState {
             return Move::Kept(share);
         }
         self.fall(policy, share, at);
+        self.flaps.fell(at);
         Move::Lowered(next)
     }
 
@@ -374,6 +380,25 @@ impl ShareState {
         Move::Returned(home)
     }
 
+    /// An order holds the share, which is `from`, at `to`. `decided` is this after the decision's own
+    /// move, which was not made: what it saw counts, and nothing else. Orders are no turns.
+    pub(crate) fn ordered(
+        &mut self,
+        policy: &Policy,
+        decided: Self,
+        (from, to): (f64, f64),
+        at: UnixMillis,
+    ) {
+        self.window = decided.window;
+        if to > from {
+            self.raised_at = at;
+            self.changed_at = at;
+            self.fell = false;
+        } else if to < from {
+            self.fall(policy, from, at);
+        }
+    }
+
     /// Notes that the share falls from `share`.
     fn fall(&mut self, policy: &Policy, share: f64, at: UnixMillis) {
         self.fell_from = self.following(policy, share, at).largest;
@@ -383,7 +408,15 @@ impl ShareState {
 
     /// Whether the last raise is less than a dwell ago. A clock set back ends the wait, not starts it.
     fn dwells(&self, policy: &Policy, at: UnixMillis) -> bool {
-        self.raised_at <= at && at.millis_since(self.raised_at) < dwell(policy).millis
+        let dwell = dwell(policy).millis;
+        let dwells = self.raised_at <= at && at.millis_since(self.raised_at) < dwell;
+        dwells || self.flaps.hold(dwell, at)
+    }
+
+    /// How long less must have sufficed after a raise, in seconds.
+    fn dwell_secs(&self, policy: &Policy, at: UnixMillis) -> u64 {
+        let dwell = dwell(policy).millis;
+        self.flaps.prolonged(dwell, at).unwrap_or(dwell) / 1000
     }
 
     /// After a restart: the timers start again.
@@ -409,8 +442,10 @@ pub(crate) enum Move {
     /// Lowered at once, for the cloud is dead.
     Returned(f64),
     Kept(f64),
-    /// Kept because a lower one has not sufficed for long enough.
-    Dwells(f64),
+    /// Kept because a lower one has not sufficed for so many seconds.
+    Dwells(f64, u64),
+    /// Where an order holds it, and where it would be without.
+    Ordered(f64, f64),
 }
 
 impl Move {
@@ -420,7 +455,8 @@ impl Move {
             | Self::Lowered(s)
             | Self::Returned(s)
             | Self::Kept(s)
-            | Self::Dwells(s) => s,
+            | Self::Dwells(s, _)
+            | Self::Ordered(s, _) => s,
         }
     }
 }
@@ -472,6 +508,14 @@ impl Case<'_> {
         self.lasts().home_weight(share) > room * (FILLED + band)
             || self.likely.home_weight(share) > room * (SHOCK + band)
     }
+}
+
+/// The smallest share with which home carries `expected` at its targets; 1 when none does.
+pub(crate) fn carries(policy: &Policy, site: &SitePolicy, expected: &Expected) -> f64 {
+    least(|s| {
+        expected.home_bits(s) <= expected.line(site.cap, policy.uplink_target, s)
+            && expected.home_weight(s) <= site.weighted_qps * policy.compute_target
+    })
 }
 
 /// The smallest share that `fits`, which holds from some share on. By bisection to a quarter of a

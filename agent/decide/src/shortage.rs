@@ -97,15 +97,15 @@ impl Scene<'_> {
         let site = self.state.sites.get(&view.site.id);
         site.is_some_and(|site| site.share.overfull())
             && !view.pressure.settling
-            && view.most < 1.0
-            && view.share + 1.0 / 64.0 >= view.most
+            && view.reach() < 1.0
+            && view.share + 1.0 / 64.0 >= view.reach()
     }
 
     /// The most bits per second and weighted requests per second that home may be asked for.
     fn limits(&self, view: &View<'_>, expected: &Expected) -> (f64, f64) {
         let below = |cap: f64, line: f64| (3.0 * cap + line) / 4.0;
         let site = view.site;
-        let line = expected.line(site.cap, self.policy.uplink_target, view.most);
+        let line = expected.line(site.cap, self.policy.uplink_target, view.reach());
         let target = site.weighted_qps * self.policy.compute_target;
         (below(site.cap, line), below(site.weighted_qps, target))
     }
@@ -123,8 +123,8 @@ impl Scene<'_> {
     fn fits(&self, view: &View<'_>, with: &Degraded, margin: f64) -> bool {
         let expected = self.expected(view, with);
         let (bits, weight) = self.limits(view, &expected);
-        expected.home_bits(view.most) * margin <= bits
-            && expected.home_weight(view.most) * margin <= weight
+        expected.home_bits(view.reach()) * margin <= bits
+            && expected.home_weight(view.reach()) * margin <= weight
     }
 
     /// The first knob, of the harshest tier and there of the most harmful, that home would do without.
@@ -223,9 +223,9 @@ impl Scene<'_> {
             let Some(site) = state.sites.get(&view.site.id) else { continue };
             let expected = self.expected(view, now);
             let (bits_max, weight_max) = self.limits(view, &expected);
-            let staying = site.demand.staying(policy, &state.learned, view.most);
+            let staying = site.demand.staying(policy, &state.learned, view.reach());
             // A line that is full carries its cap, whatever is known of the answers.
-            let bits = expected.home_bits(view.most);
+            let bits = expected.home_bits(view.reach());
             let more = if self.panics(view) && bits > 0.0 { view.site.cap / bits } else { 1.0 };
             let more = more.max(1.0);
             let bits = staying.iter().zip(&now.bytes).map(|(staying, bytes)| {
@@ -266,5 +266,5 @@ impl Missing {
 
 /// Whether what is seen of a site says anything about the knobs.
 fn serves(view: &View<'_>) -> bool {
-    view.sense.sees() && !(view.service.down && view.most < 1.0)
+    view.sense.sees() && !(view.service.down && view.reach() < 1.0)
 }

@@ -14,6 +14,7 @@ use crate::learning::Learning;
 use crate::levers::Levers;
 use crate::observe::Readings;
 use crate::policy::Policy;
+use crate::record::Unraised;
 use crate::service::ServiceState;
 use crate::share::ShareState;
 use crate::tier::TierState;
@@ -45,6 +46,8 @@ pub(crate) struct SiteState {
     pub(crate) service: ServiceState,
     #[serde(default)]
     pub(crate) learning: Learning,
+    #[serde(default)]
+    pub(crate) unraised: Option<Unraised>,
     /// As last seen: what a blind tick shows.
     pub(crate) status: SiteStatus,
 }
@@ -89,6 +92,7 @@ impl State {
             site.share.forget_present();
             site.service = ServiceState::default();
             site.learning.forget_present();
+            site.unraised = None;
         }
         self
     }

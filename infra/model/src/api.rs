@@ -6,9 +6,14 @@
 //! | `GET /v1/status` | – | [`Status`] |
 //! | `GET /v1/explain[?client=IP]` | – | [`Explain`] |
 //! | `GET /v1/decisions[?after=GENERATION&limit=N]` | – | array of [`Decision`], newest first; with `after`, oldest first |
+//! | `GET /v1/decisions/WHICH` | – | one [`Decision`]: the `last` one, the last until a time (RFC 3339), or the one that published a generation; 404 |
 //! | `GET /v1/knobs` | – | array of [`KnobStatus`] |
 //! | `PUT /v1/tier`, `DELETE /v1/tier` | [`TierOrder`], – | [`Status`] |
 //! | `PUT /v1/knobs/ID`, `DELETE /v1/knobs/ID` | [`KnobOrder`], – | [`KnobStatus`] |
+//! | `PUT /v1/shares/SITE`, `DELETE /v1/shares/SITE` | [`ShareOrder`], – | [`Status`] |
+//! | `PUT /v1/gateways`, `DELETE /v1/gateways` | [`GatewaysOrder`], – | [`Status`] |
+//! | `GET /v1/events` | – | array of [`EventStatus`], by their beginning |
+//! | `PUT /v1/events/NAME`, `DELETE /v1/events/NAME` | [`EventOrder`], – | [`Status`] |
 //! | `POST /v1/alarms` | [`AlarmChange`] | [`Status`] |
 //! | `POST /ofrep/v1/evaluate/flags[/KEY]` | OFREP 0.3 | OFREP 0.3 |
 //!
@@ -20,7 +25,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{KnobId, SiteId};
+use crate::ids::{EventId, KnobId, SiteId};
 use crate::load::{FleetLoad, Part};
 use crate::plan::{Fleet, Plan, SpillMode, Tier};
 use crate::prefix::ClientPrefix;
@@ -41,11 +46,12 @@ pub struct Status {
     /// What is not as it should be with the agent itself, one sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// The orders in force: the operators' on the tier, those of alarms, the operators' on knobs.
+    /// The orders in force: the operators' on the tier, those of alarms, the operators' on knobs, shares
+    /// and gateways, and the events that they announced.
     #[serde(default)]
     pub orders: Vec<OrderStatus>,
-    /// In the answer to an order on the tier, or to a change of an alarm: the order it replaced or
-    /// cleared, if there was one.
+    /// In the answer to an order, or to a change of an alarm: the order it replaced or cleared, if there
+    /// was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaced: Option<OrderStatus>,
     /// Per site.
@@ -140,6 +146,97 @@ pub struct Decision {
     pub published: bool,
     /// Why, one sentence each, most important first.
     pub reasons: Vec<String>,
+    /// The same as records, of the sites with the largest shares. Older decisions have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sites: BTreeMap<SiteId, SiteRecord>,
+}
+
+/// What one site's part of a decision was made from, and what would have changed it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SiteRecord {
+    /// Asked in the last tick, were nothing spilled or degraded; weighted requests are those that were
+    /// served at home.
+    pub demand: Asked,
+    /// At most expected within the horizon; requests are those that can be spilled.
+    pub forecast: Asked,
+    /// Seconds until a decision is in force and the next one could be.
+    pub horizon_secs: f64,
+    /// What bound the site: `uplink`, `compute`, `latency`, `cloud`, or `none`.
+    pub binding: String,
+    /// What was done with the share.
+    pub chosen: Action,
+    /// What would have been done otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_up: Option<Alternative>,
+    /// Where the decision would have been another.
+    pub thresholds: Thresholds,
+    /// What the share before the last rise would have come to, until the share is back there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub had_we_held: Option<Held>,
+}
+
+/// What is asked of a site.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// Bits per second of answers.
+    pub bits_per_sec: f64,
+    /// Requests per second.
+    pub requests_per_sec: f64,
+    /// Weighted requests per second.
+    pub weighted_qps: f64,
+}
+
+/// What was done with a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Raised.
+    Raise,
+    /// Lowered by a step.
+    Lower,
+    /// Lowered at once, for the cloud is dead.
+    Return,
+    /// Kept.
+    Keep,
+    /// Kept until less has sufficed for long enough.
+    Dwell,
+    /// Kept, for nothing is known of the tick.
+    Hold,
+    /// Put where an order holds it.
+    Obey,
+}
+
+/// What would have been done otherwise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Alternative {
+    /// The share.
+    pub share: Share,
+    /// Why it was not.
+    pub why_not: String,
+}
+
+/// Requests per second of the present mix, with the forecast as far above them as it is, at which the
+/// decision would have been another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Thresholds {
+    /// Below this nothing would have to be spilled; absent where nothing has to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home_below: Option<f64>,
+    /// Above this the share would have to be larger; absent where everything is spilled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raised_above: Option<f64>,
+}
+
+/// What a share that was not kept would have come to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Held {
+    /// The share.
+    pub share: Share,
+    /// Since when.
+    pub since: UnixMillis,
+    /// Seconds since then in which home would have been asked for more than its uplink or its compute
+    /// take.
+    pub over_secs: f64,
 }
 
 /// Why things are as they are.
@@ -153,7 +250,7 @@ pub struct Explain {
     /// again publish nothing.
     #[serde(default)]
     pub published: Option<Decision>,
-    /// The orders in force: the operators' on the tier, those of alarms, the operators' on knobs.
+    /// The orders in force, as in [`Status::orders`].
     #[serde(default)]
     pub orders: Vec<OrderStatus>,
     /// For the client asked about, per site.
@@ -225,7 +322,8 @@ pub fn unprintable(c: char) -> bool {
 /// An order in force, an operator's or an alarm's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderStatus {
-    /// What it is about: `tier`, `knob ID`, or `alarm NAME` for what an alarm orders on the tier.
+    /// What it is about: `tier`, `knob ID`, `share SITE`, `gateways`, `event NAME`, or `alarm
+    /// NAME` for what an alarm orders on the tier.
     pub subject: String,
     /// What it does: `at least tier 2 (visible)`, `knob qr-text on` or `knob qr-text held off`.
     pub what: String,
@@ -256,6 +354,117 @@ pub struct KnobOrder {
     /// For how long, in seconds; 1 to 86,400.
     pub for_secs: u64,
     /// Who and why, for the audit: 1 to [`BY_CHARS_MAX`] characters, none of them [`unprintable`].
+    pub by: String,
+}
+
+/// How an order holds a number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bound {
+    /// At the number ordered.
+    #[default]
+    Exactly,
+    /// There or above.
+    AtLeast,
+    /// There or below.
+    AtMost,
+}
+
+impl Bound {
+    /// What becomes of `value` where `ordered` is ordered.
+    pub fn hold<T: PartialOrd>(self, value: T, ordered: T) -> T {
+        match self {
+            Self::AtLeast if value > ordered => value,
+            Self::AtMost if value < ordered => value,
+            _ => ordered,
+        }
+    }
+}
+
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Exactly => "exactly",
+            Self::AtLeast => "at least",
+            Self::AtMost => "at most",
+        })
+    }
+}
+
+/// An operator's order to hold the share of a site. While the cloud is dead it waits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShareOrder {
+    /// The share.
+    pub share: Share,
+    /// How it holds.
+    #[serde(default)]
+    pub bound: Bound,
+    /// For how long, in seconds; 1 to 86,400.
+    pub for_secs: u64,
+    /// Who and why, for the audit: 1 to [`BY_CHARS_MAX`] characters, none of them [`unprintable`].
+    pub by: String,
+}
+
+/// An operator's order to hold the number of gateways in the cloud.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewaysOrder {
+    /// How many; at most what the configuration allows.
+    pub gateways: u32,
+    /// How it holds.
+    #[serde(default)]
+    pub bound: Bound,
+    /// For how long, in seconds; 1 to 86,400.
+    pub for_secs: u64,
+    /// Who and why, for the audit: 1 to [`BY_CHARS_MAX`] characters, none of them [`unprintable`].
+    pub by: String,
+}
+
+/// An operator's announcement of an event that brings so many times the usual demand. What has a lead
+/// time is made ready for it before it begins; clients are moved when they come.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventOrder {
+    /// When it begins.
+    pub at: UnixMillis,
+    /// How long it lasts, in seconds; 1 to 86,400. Then it is forgotten.
+    pub for_secs: u64,
+    /// How many times the usual demand it brings: 1 to [`FACTOR_MAX`].
+    pub factor: f64,
+    /// The site that it is about; absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteId>,
+    /// Who and why, for the audit: 1 to [`BY_CHARS_MAX`] characters, none of them [`unprintable`].
+    pub by: String,
+}
+
+impl EventOrder {
+    /// When it is over.
+    #[must_use]
+    pub fn until(&self) -> UnixMillis {
+        self.at.plus_secs(self.for_secs)
+    }
+}
+
+/// Largest factor of an event.
+pub const FACTOR_MAX: f64 = 1000.0;
+
+/// An event that was announced and is not over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EventStatus {
+    /// Its name.
+    pub name: EventId,
+    /// When it begins.
+    pub at: UnixMillis,
+    /// When it is over.
+    pub until: UnixMillis,
+    /// How many times the usual demand it brings.
+    pub factor: f64,
+    /// The site that it is about; absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<SiteId>,
+    /// Who announced it and why, in their own words.
     pub by: String,
 }
 
@@ -334,6 +543,18 @@ pub struct ErrorBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bound_holds_a_number() {
+        let held = |bound: Bound| [1, 5, 9].map(|value| bound.hold(value, 5));
+        assert_eq!(held(Bound::Exactly), [5, 5, 5]);
+        assert_eq!(held(Bound::AtLeast), [5, 5, 9]);
+        assert_eq!(held(Bound::AtMost), [1, 5, 5]);
+        let order: ShareOrder =
+            serde_json::from_str(r#"{"share":0.5,"bound":"at-least","for_secs":60,"by":"a"}"#)
+                .unwrap();
+        assert_eq!((order.bound, order.bound.to_string().as_str()), (Bound::AtLeast, "at least"));
+    }
 
     #[test]
     fn a_client_is_told_in_plain_json() {

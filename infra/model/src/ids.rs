@@ -101,6 +101,10 @@ id! {
     /// A knob: a degradation flag.
     KnobId
 }
+id! {
+    /// An event that an operator announced.
+    EventId
+}
 
 #[cfg(test)]
 mod tests {

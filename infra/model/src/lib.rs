@@ -14,7 +14,7 @@ pub mod rank;
 pub mod time;
 
 pub use config::Config;
-pub use ids::{KnobId, RouteId, SiteId};
+pub use ids::{EventId, KnobId, RouteId, SiteId};
 pub use load::Load;
 pub use plan::{Fleet, Plan, SignedPlan, Tier};
 pub use prefix::ClientPrefix;

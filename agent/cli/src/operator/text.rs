@@ -5,7 +5,8 @@
 mod tests;
 
 use spillway_model::api::{
-    ClientExplain, Decision, Explain, FleetStatus, KnobStatus, OrderStatus, SiteStatus, Status,
+    Action, ClientExplain, Decision, EventStatus, Explain, FleetStatus, KnobStatus, OrderStatus,
+    SiteRecord, SiteStatus, Status,
 };
 use spillway_model::load::FleetLoad;
 use spillway_model::plan::{SitePlan, SpillMode};
@@ -164,7 +165,70 @@ fn because(what: &str, decision: &Decision, now: UnixMillis) -> String {
         other => format!("limited by {}", clean(other)),
     };
     let when = when(decision.at, now);
-    format!("\n\n{what} {when}, {limit}, because{}", list(&decision.reasons))
+    let (reasons, records) = (list(&decision.reasons), records(decision));
+    format!("\n\n{what} {when}, {limit}, because{reasons}{records}")
+}
+
+/// One decision: what it came to, why, and the record of each site.
+pub(super) fn decision(decision: &Decision, now: UnixMillis) -> String {
+    let did = if decision.published { "published" } else { "confirmed" };
+    let because = because("decided", decision, now);
+    let because = because.trim_start();
+    format!("generation {} {did}, tier {}\n{because}", decision.generation, decision.tier)
+}
+
+/// The records of a decision, a paragraph a site.
+fn records(decision: &Decision) -> String {
+    let told = decision.sites.iter().map(|(id, record)| {
+        let share = decision.shares.get(id).copied().unwrap_or_default();
+        format!("\n  {id}: {}", record_lines(record, share).join("\n    "))
+    });
+    told.collect()
+}
+
+fn record_lines(record: &SiteRecord, share: Share) -> Vec<String> {
+    let (now, soon) = (&record.demand, &record.forecast);
+    let mut lines = vec![format!(
+        "{} and {:.0} requests/s asked; at most {} and {:.0} weighted requests/s within {:.0} s",
+        bits(now.bits_per_sec),
+        now.requests_per_sec,
+        bits(soon.bits_per_sec),
+        soon.weighted_qps,
+        record.horizon_secs
+    )];
+    let did = match record.chosen {
+        Action::Raise => format!("raised to {share}"),
+        Action::Lower => format!("lowered to {share}"),
+        Action::Return => format!("lowered to {share} at once"),
+        Action::Keep | Action::Dwell => format!("kept at {share}"),
+        Action::Hold => format!("held at {share}, for nothing is known"),
+        Action::Obey => format!("held at {share} by order"),
+    };
+    lines.push(match &record.runner_up {
+        Some(other) => format!("{did}, and not {}: {}", other.share, clean(&other.why_not)),
+        None => did,
+    });
+    let thresholds = &record.thresholds;
+    let below = thresholds
+        .home_below
+        .map(|n| format!("below {n:.0} requests/s nothing would have to be spilled"));
+    let above = thresholds.raised_above.map(|n| match share > Share::ZERO {
+        true => format!("above {n:.0} requests/s more would"),
+        false => format!("above {n:.0} requests/s clients would have to be spilled"),
+    });
+    let flips: Vec<_> = below.into_iter().chain(above).collect();
+    if !flips.is_empty() {
+        lines.push(flips.join(", "));
+    }
+    lines.extend(record.had_we_held.iter().map(|held| {
+        format!(
+            "had we held {} since {}: {:.0} s over the limit",
+            held.share,
+            seconds(held.since),
+            held.over_secs
+        )
+    }));
+    lines
 }
 
 fn list(reasons: &[String]) -> String {
@@ -277,6 +341,30 @@ pub(super) fn tier_order(status: &Status, now: UnixMillis) -> String {
     let alone = tier.is_none() && alarms.is_empty();
     let alone = if alone { "; the agent decides alone" } else { "" };
     format!("{given}\nnow tier {}{alone}{alarms}", status.tier)
+}
+
+/// The answer to an order about `subject`.
+pub(super) fn order_on(status: &Status, subject: &str, now: UnixMillis) -> String {
+    let given = status.orders.iter().find(|order| order.subject == subject);
+    answer(given, status.replaced.as_ref(), now)
+}
+
+/// The events that are announced and not over.
+pub(super) fn events(events: &[EventStatus], now: UnixMillis, width: Option<u16>) -> String {
+    if events.is_empty() {
+        return "no event is announced".to_owned();
+    }
+    let rows = events.iter().map(|event| {
+        vec![
+            event.name.to_string(),
+            end(event.at, now),
+            end(event.until, now),
+            format!("{} times", event.factor),
+            event.site.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string),
+            event.by.clone(),
+        ]
+    });
+    table_within(&["event", "begins", "until", "demand", "site", "by"], rows, width)
 }
 
 /// The answer to an order on a knob.

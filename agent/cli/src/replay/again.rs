@@ -127,8 +127,13 @@ impl Again {
 fn different(tick: &Tick, outcome: &Outcome) -> Vec<Field> {
     let Some(decided) = &tick.decision else { return Vec::new() };
     let mut fields = Vec::new();
+    let mut computed = outcome.decision.clone();
+    // A quote within a sentence is escaped, so this is the field, which older decisions do not have.
+    if !decided.contains(r#""sites":{"#) {
+        computed.sites.clear();
+    }
     // What cannot be written is no decision, and differs from any.
-    let computed = serde_json::to_string(&outcome.decision).unwrap_or_default();
+    let computed = serde_json::to_string(&computed).unwrap_or_default();
     if *decided != computed {
         fields = by_field(decided, &computed);
     }

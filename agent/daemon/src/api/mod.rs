@@ -21,8 +21,8 @@ use spillway_part::admin::Identity;
 use spillway_part::{Admin, Shutdown, clock};
 
 use crate::agent::Shared;
-use crate::alarms::NotTaken;
 use crate::journal::JournalError;
+use crate::orders::NotTaken;
 use crate::reader::chain;
 
 /// Largest body taken.
@@ -45,9 +45,14 @@ pub(crate) fn router(shared: &Arc<Shared>, shutdown: &Shutdown) -> Router {
         .route("/v1/status", get(read::status))
         .route("/v1/explain", get(read::explain))
         .route("/v1/decisions", get(read::decisions))
+        .route("/v1/decisions/{which}", get(read::decision))
         .route("/v1/knobs", get(read::knobs))
         .route("/v1/tier", put(orders::put_tier).delete(orders::delete_tier))
         .route("/v1/knobs/{id}", put(orders::put_knob).delete(orders::delete_knob))
+        .route("/v1/shares/{site}", put(orders::put_share).delete(orders::delete_share))
+        .route("/v1/gateways", put(orders::put_gateways).delete(orders::delete_gateways))
+        .route("/v1/events", get(read::events))
+        .route("/v1/events/{name}", put(orders::put_event).delete(orders::delete_event))
         .route("/v1/alarms", post(orders::post_alarm))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(api);
@@ -80,6 +85,10 @@ enum ApiError {
     Unauthorized,
     #[error("there is no knob `{id}`; there are {known}")]
     NoSuchKnob { id: String, known: String },
+    #[error("there is no site `{site}`; there are {known}")]
+    NoSuchSite { site: String, known: String },
+    #[error("no decision `{0}` is in the journal: it is too old, or there was none")]
+    NoSuchDecision(String),
     #[error("there is no such path; `GET /v1/status` is a good start")]
     NoSuchPath,
     #[error("this path does not take this method")]
@@ -99,14 +108,16 @@ enum ApiError {
 impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) | Self::NotTaken(NotTaken::Ahead(_)) => StatusCode::BAD_REQUEST,
+            Self::NotTaken(NotTaken::TooManyAlarms) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::BadRequest(_) | Self::NotTaken(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::NoSuchKnob { .. } | Self::NoSuchPath => StatusCode::NOT_FOUND,
+            Self::NoSuchKnob { .. }
+            | Self::NoSuchSite { .. }
+            | Self::NoSuchDecision(_)
+            | Self::NoSuchPath => StatusCode::NOT_FOUND,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Body => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Ending | Self::Journal(_) | Self::NotTaken(NotTaken::TooMany) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Ending | Self::Journal(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Json(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -1,5 +1,5 @@
-//! What is ordered: by operators to hold a tier, to turn a knob on or keep it off; by alarms to hold a
-//! tier.
+//! What is ordered: by operators to hold a tier, a share or the number of gateways, to turn a knob on or
+//! keep it off, to be ready for an event; by alarms to hold a tier.
 
 use std::time::Duration;
 
@@ -8,8 +8,11 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
-use spillway_model::api::{AlarmChange, KnobOrder, KnobStatus, OrderStatus, Status, TierOrder};
-use spillway_model::{KnobId, SiteId, UnixMillis};
+use spillway_model::api::{
+    AlarmChange, EventOrder, GatewaysOrder, KnobOrder, KnobStatus, OrderStatus, ShareOrder, Status,
+    TierOrder,
+};
+use spillway_model::{EventId, KnobId, SiteId, UnixMillis};
 use spillway_part::clock;
 
 use super::{Api, ApiError, body, read};
@@ -30,8 +33,7 @@ pub(super) async fn put_tier(
 ) -> Result<Json<Status>, ApiError> {
     authorize(&api, &headers)?;
     let order: TierOrder = read_order(sent).await?;
-    let replaced = give(&api, Order::Tier(Some(order))).await?;
-    Ok(Json(Status { replaced, ..read::status_now(&api) }))
+    given(&api, Order::Tier(Some(order))).await
 }
 
 pub(super) async fn delete_tier(
@@ -39,8 +41,7 @@ pub(super) async fn delete_tier(
     headers: HeaderMap,
 ) -> Result<Json<Status>, ApiError> {
     authorize(&api, &headers)?;
-    let replaced = give(&api, Order::Tier(None)).await?;
-    Ok(Json(Status { replaced, ..read::status_now(&api) }))
+    given(&api, Order::Tier(None)).await
 }
 
 pub(super) async fn put_knob(
@@ -65,6 +66,85 @@ pub(super) async fn delete_knob(
     let id = knob(&api, id)?;
     let replaced = give(&api, Order::Knob(id.clone(), None)).await?;
     knob_status(&api, &id, replaced)
+}
+
+pub(super) async fn put_share(
+    State(api): State<Api>,
+    Path(site): Path<String>,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<Json<Status>, ApiError> {
+    authorize(&api, &headers)?;
+    let site = site_of(&api, &site)?;
+    let order: ShareOrder = read_order(sent).await?;
+    given(&api, Order::Share(site, Some(order))).await
+}
+
+pub(super) async fn delete_share(
+    State(api): State<Api>,
+    Path(site): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Status>, ApiError> {
+    authorize(&api, &headers)?;
+    given(&api, Order::Share(site_of(&api, &site)?, None)).await
+}
+
+pub(super) async fn put_gateways(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<Json<Status>, ApiError> {
+    authorize(&api, &headers)?;
+    let order: GatewaysOrder = read_order(sent).await?;
+    let aws = api.shared.config.cloud.aws.as_ref();
+    let max = aws.and_then(|aws| aws.gateways.as_ref()).map(|gateways| gateways.max);
+    match max {
+        None => {
+            let why =
+                "there are no gateways in the cloud: the configuration has no [cloud.aws.gateways]";
+            return Err(ApiError::BadRequest(why.to_owned()));
+        }
+        Some(max) if order.gateways > max => {
+            let ordered = order.gateways;
+            return Err(ApiError::BadRequest(format!(
+                "`gateways` is {ordered}, but the configuration allows {max} at most"
+            )));
+        }
+        Some(_) => {}
+    }
+    given(&api, Order::Gateways(Some(order))).await
+}
+
+pub(super) async fn delete_gateways(
+    State(api): State<Api>,
+    headers: HeaderMap,
+) -> Result<Json<Status>, ApiError> {
+    authorize(&api, &headers)?;
+    given(&api, Order::Gateways(None)).await
+}
+
+pub(super) async fn put_event(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<Json<Status>, ApiError> {
+    authorize(&api, &headers)?;
+    let name = event(&name)?;
+    let order: EventOrder = read_order(sent).await?;
+    if let Some(site) = &order.site {
+        site_of(&api, site.as_str())?;
+    }
+    given(&api, Order::Event(name, Some(order))).await
+}
+
+pub(super) async fn delete_event(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Json<Status>, ApiError> {
+    authorize(&api, &headers)?;
+    given(&api, Order::Event(event(&name)?, None)).await
 }
 
 /// Takes a change of an alarm. One that is known already, or about a site that is not here, is answered
@@ -104,6 +184,19 @@ async fn read_order<T: DeserializeOwned>(sent: Body) -> Result<T, ApiError> {
         .map_err(|e| ApiError::BadRequest(format!("the body is not such an order: {e}")))
 }
 
+fn event(name: &str) -> Result<EventId, ApiError> {
+    name.parse().map_err(|e: spillway_model::ids::BadName| ApiError::BadRequest(e.to_string()))
+}
+
+fn site_of(api: &Api, name: &str) -> Result<SiteId, ApiError> {
+    let sites = &api.shared.config.sites;
+    if let Some(site) = sites.iter().find(|site| site.id.as_str() == name) {
+        return Ok(site.id.clone());
+    }
+    let known: Vec<_> = sites.iter().map(|site| site.id.as_str()).collect();
+    Err(ApiError::NoSuchSite { site: name.to_owned(), known: known.join(", ") })
+}
+
 fn knob(api: &Api, id: String) -> Result<KnobId, ApiError> {
     let registry = &api.shared.registry;
     match registry.knob(&id) {
@@ -126,6 +219,12 @@ fn knob_status(
     let mut status = status.ok_or(ApiError::NoSuchPath)?;
     tell_knob(&mut status, &api.shared.orders.live(now).0, now);
     Ok(Json(KnobStatus { replaced, ..status }))
+}
+
+/// The status once an order is in force.
+async fn given(api: &Api, order: Order) -> Result<Json<Status>, ApiError> {
+    let replaced = give(api, order).await?;
+    Ok(Json(Status { replaced, ..read::status_now(api) }))
 }
 
 /// Keeps an order, puts it in force, and waits until it has taken effect, unless it says nothing new.

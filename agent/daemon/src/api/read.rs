@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use spillway_decide::explain_client;
 use spillway_model::UnixMillis;
-use spillway_model::api::{Explain, KnobStatus, OrderStatus, Status};
+use spillway_model::api::{Decision, EventStatus, Explain, KnobStatus, OrderStatus, Status};
 use spillway_part::clock;
 
 use super::{Api, ApiError, query};
@@ -59,6 +59,22 @@ pub(super) async fn knobs(State(api): State<Api>) -> Json<Vec<KnobStatus>> {
     Json(knobs_now(&api.shared, clock::now()))
 }
 
+pub(super) async fn events(State(api): State<Api>) -> Json<Vec<EventStatus>> {
+    let events = api.shared.orders.live(clock::now()).0.events.into_iter();
+    let mut events: Vec<_> = events
+        .map(|(name, (order, until))| EventStatus {
+            name,
+            at: order.at,
+            until,
+            factor: order.factor,
+            site: order.site,
+            by: order.by,
+        })
+        .collect();
+    events.sort_by_key(|event| event.at);
+    Json(events)
+}
+
 /// Every knob, as the plan and the orders have it.
 pub(super) fn knobs_now(shared: &Shared, now: UnixMillis) -> Vec<KnobStatus> {
     let plan = shared.view.load().plan.clone();
@@ -85,6 +101,26 @@ pub(super) async fn decisions(
         return Err(ApiError::BadRequest(message));
     }
     Ok(Json(api.shared.journal.decisions(asked.after, limit).await?))
+}
+
+/// The decision of the last tick, the last one until a time, or the one that published a generation.
+pub(super) async fn decision(
+    State(api): State<Api>,
+    Path(which): Path<String>,
+) -> Result<Json<Decision>, ApiError> {
+    let journal = &api.shared.journal;
+    let found = if which == "last" {
+        api.shared.view.load().decision.clone()
+    } else if let Ok(generation) = which.parse() {
+        journal.decision_of(generation).await?
+    } else if let Ok(at) = which.parse::<UnixMillis>() {
+        journal.decision_at(at).await?
+    } else {
+        return Err(ApiError::BadRequest(format!(
+            "`{which}` names no decision: write a time, a generation, or `last`"
+        )));
+    };
+    found.map(Json).ok_or(ApiError::NoSuchDecision(which))
 }
 
 #[derive(Deserialize)]

@@ -271,9 +271,24 @@ impl Journal {
     /// # Errors
     /// When the database fails.
     pub async fn decision_of(&self, generation: u64) -> Result<Option<Decision>, JournalError> {
-        let query = sqlx::query_scalar(include_str!("../../queries/decision_of_plan.sql"));
-        let body: Option<String> = query
-            .bind(integer(generation))
+        self.decision(include_str!("../../queries/decision_of_plan.sql"), generation).await
+    }
+
+    /// The last decision until a time.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn decision_at(&self, at: UnixMillis) -> Result<Option<Decision>, JournalError> {
+        self.decision(include_str!("../../queries/decision_at.sql"), at.0).await
+    }
+
+    async fn decision(
+        &self,
+        query: &'static str,
+        key: u64,
+    ) -> Result<Option<Decision>, JournalError> {
+        let body: Option<String> = sqlx::query_scalar(query)
+            .bind(integer(key))
             .fetch_optional(&self.readers)
             .await
             .map_err(|e| self.failed(e))?;

@@ -143,6 +143,20 @@ async fn status_explain_and_decisions_agree() {
     let oldest: Vec<Decision> = running.json(&format!("/v1/decisions?after={after}")).await;
     assert_eq!(oldest[0].generation, decision.generation);
     assert!(oldest.windows(2).all(|pair| pair[0].at < pair[1].at));
+    let one = running.json::<Decision>(&format!("/v1/decisions/{}", decision.generation)).await;
+    assert_eq!(one, decision);
+    let east = &site.config.sites[0].id;
+    let last: Decision = running.json("/v1/decisions/last").await;
+    assert!(last.at >= newest[0].at && last.sites.contains_key(east));
+    let then = running.json::<Decision>(&format!("/v1/decisions/{}", newest[0].at)).await;
+    assert_eq!(then, newest[0]);
+    for (path, status) in [
+        ("/v1/decisions/1970-01-01T00:00:00Z", 404),
+        ("/v1/decisions/999999", 404),
+        ("/v1/decisions/first", 400),
+    ] {
+        assert_eq!(running.get(path).await.status, status, "{path}");
+    }
     for path in ["/v1/decisions?limit=0", "/v1/decisions?limit=10001", "/v1/decisions?after=-1"] {
         assert_eq!(running.get(path).await.status, 400, "{path}");
     }

@@ -1,7 +1,7 @@
 //! Orders, the operators' and those of alarms: who may give them, what they may say, and how long they
 //! hold.
 
-use spillway_model::api::{AlarmChange, AlarmState, Explain, KnobStatus, Status};
+use spillway_model::api::{AlarmChange, AlarmState, EventStatus, Explain, KnobStatus, Status};
 use spillway_model::{KnobId, SiteId, Tier, UnixMillis};
 use spillway_part::clock;
 
@@ -26,6 +26,12 @@ async fn orders_need_the_token() {
             ("DELETE", "/v1/tier"),
             ("PUT", "/v1/knobs/qr-text"),
             ("DELETE", "/v1/knobs/nothing"),
+            ("PUT", "/v1/shares/east"),
+            ("DELETE", "/v1/shares/east"),
+            ("PUT", "/v1/gateways"),
+            ("DELETE", "/v1/gateways"),
+            ("PUT", "/v1/events/sale"),
+            ("DELETE", "/v1/events/sale"),
             ("POST", "/v1/alarms"),
         ] {
             let answer = running.send(method, path, TIER_2).await;
@@ -164,6 +170,117 @@ async fn orders_end_by_themselves() {
     assert!(agent.plans().load().knob_on(&knob, later(1)));
     agent.tick(later(601)).await;
     assert!(!agent.plans().load().knobs.contains_key(&knob));
+}
+
+#[tokio::test]
+async fn a_share_is_held_and_given_back() {
+    let site = Site::new(1000).await;
+    let running = Running::start(&site).await;
+    let order = r#"{"share":0.4,"for_secs":600,"by":"ann: drill"}"#;
+    let answer = running.send("PUT", "/v1/shares/east", order).await;
+    let status: Status = serde_json::from_slice(&answer.body).unwrap();
+    let east = SiteId::new("east").unwrap();
+    assert!((status.sites[&east].share.get() - 0.4).abs() < 1e-9);
+    assert_eq!(status.orders[0].what, "share east exactly 40.0 %");
+    assert!(status.headline.contains("held there by order"), "{}", status.headline);
+    let explain: Explain = running.json("/v1/explain").await;
+    let reasons = explain.decision.unwrap().reasons.join("\n");
+    assert!(reasons.contains("exactly 40.0 % by order of ann: drill"), "{reasons}");
+    for (path, body, code, expected) in [
+        ("/v1/shares/west", order, 404, "no site `west`; there are east"),
+        ("/v1/shares/east", r#"{"share":1.5,"for_secs":60,"by":"a"}"#, 400, "1.5 is not a share"),
+        ("/v1/shares/east", r#"{"share":0.5,"for_secs":0,"by":"a"}"#, 400, "write 1 to 86400"),
+        (
+            "/v1/gateways",
+            r#"{"gateways":2,"for_secs":60,"by":"a"}"#,
+            400,
+            "no gateways in the cloud",
+        ),
+    ] {
+        let answer = running.send("PUT", path, body).await;
+        assert_eq!(answer.status, code, "{body}");
+        assert!(error_of(&answer).contains(expected), "{body}: {}", error_of(&answer));
+    }
+    running.stop().await;
+
+    let running = Running::start(&site).await;
+    assert_eq!(running.json::<Status>("/v1/status").await.orders, status.orders, "it is kept");
+    let answer = running.send("DELETE", "/v1/shares/east", "").await;
+    let cleared: Status = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(cleared.replaced.unwrap().subject, "share east");
+    running.stop().await;
+    let audit = site.journal_rows().audit().await;
+    let expected = [
+        ("ann: drill", "share east exactly 40.0 % for 600 s"),
+        ("the operator", "share east cleared"),
+    ];
+    assert_eq!(audit, expected.map(|(who, what)| (who.to_owned(), what.to_owned())));
+}
+
+#[tokio::test]
+async fn gateways_are_held_within_the_configurations_most() {
+    let mut site = Site::new(1000).await;
+    site.add_aws().await;
+    let running = Running::start(&site).await;
+    let order = r#"{"gateways":2,"bound":"at-least","for_secs":600,"by":"ann: drill"}"#;
+    let answer = running.send("PUT", "/v1/gateways", order).await;
+    let status: Status = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(status.cloud.fleet.unwrap().wanted.gateways, 2);
+    assert_eq!(status.orders[0].what, "at least 2 cloud gateways");
+    let answer = running.send("PUT", "/v1/gateways", &order.replace(":2", ":5")).await;
+    assert_eq!(
+        (answer.status, error_of(&answer).contains("allows 4 at most")),
+        (400.try_into().unwrap(), true)
+    );
+    let answer = running.send("DELETE", "/v1/gateways", "").await;
+    let cleared: Status = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(cleared.replaced.unwrap().subject, "gateways");
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_is_announced_listed_and_removed() {
+    let site = Site::new(1000).await;
+    let running = Running::start(&site).await;
+    let begins = clock::now().plus_secs(600);
+    let event = |factor: f64, site: &str| {
+        let order = serde_json::json!({
+            "at": begins, "for_secs": 60, "factor": factor, "site": site, "by": "ann: sale",
+        });
+        order.to_string()
+    };
+    let answer = running.send("PUT", "/v1/events/sale", &event(6.0, "east")).await;
+    let status: Status = serde_json::from_slice(&answer.body).unwrap();
+    let order = &status.orders[0];
+    assert_eq!((order.subject.as_str(), order.until), ("event sale", begins.plus_secs(60)));
+    let events: Vec<EventStatus> = running.json("/v1/events").await;
+    assert_eq!((events.len(), events[0].at, events[0].factor), (1, begins, 6.0));
+    let explain: Explain = running.json("/v1/explain").await;
+    let reasons = explain.decision.unwrap().reasons.join("\n");
+    assert!(reasons.contains("event sale: 6 times the usual demand at east in "), "{reasons}");
+    for (path, body, code, expected) in [
+        ("/v1/events/sale", event(0.5, "east"), 400, "`factor` is 0.5"),
+        ("/v1/events/sale", event(6.0, "west"), 404, "no site `west`; there are east"),
+        ("/v1/events/Sale", event(6.0, "east"), 400, "not a name"),
+        ("/v1/events/sale", TIER_2.to_owned(), 400, "not such an order"),
+    ] {
+        let answer = running.send("PUT", path, &body).await;
+        assert_eq!(answer.status, code, "{body}");
+        assert!(error_of(&answer).contains(expected), "{body}: {}", error_of(&answer));
+    }
+    running.stop().await;
+
+    let running = Running::start(&site).await;
+    assert_eq!(running.json::<Vec<EventStatus>>("/v1/events").await, events, "it is kept");
+    let answer = running.send("DELETE", "/v1/events/sale", "").await;
+    let status: Status = serde_json::from_slice(&answer.body).unwrap();
+    assert_eq!(status.replaced.unwrap().by, "ann: sale");
+    assert!(running.json::<Vec<EventStatus>>("/v1/events").await.is_empty());
+    running.stop().await;
+    let audit = site.journal_rows().audit().await;
+    let expected = format!("event sale: 6 times the usual demand at east from {begins} for 60 s");
+    let expected = [("ann: sale", expected.as_str()), ("the operator", "event sale cleared")];
+    assert_eq!(audit, expected.map(|(who, what)| (who.to_owned(), what.to_owned())));
 }
 
 fn change(alarm: &str, state: AlarmState, changed_at: UnixMillis) -> AlarmChange {

@@ -1,6 +1,8 @@
 use std::collections::BTreeMap;
 
-use spillway_model::api::{ClientSite, CloudStatus, PartStatus};
+use spillway_model::api::{
+    Alternative, Asked, ClientSite, CloudStatus, Held, PartStatus, Thresholds,
+};
 use spillway_model::load::{Part, Spend};
 use spillway_model::plan::KnobLease;
 use spillway_model::{KnobId, SiteId, Tier};
@@ -150,7 +152,44 @@ fn decision(at: UnixMillis, binding: &str, published: bool) -> Decision {
         binding: binding.to_owned(),
         published,
         reasons: vec!["uplink: 6.2 Mbit/s forecast".to_owned(), "share: 43.2 %".to_owned()],
+        sites: BTreeMap::new(),
     }
+}
+
+#[test]
+fn a_decision_is_told_with_what_would_have_changed_it() {
+    let mut told = decision(secs_ago(12), "uplink", true);
+    let asked = |bits_per_sec, requests_per_sec| Asked {
+        bits_per_sec,
+        requests_per_sec,
+        weighted_qps: 210.0,
+    };
+    let record = SiteRecord {
+        demand: asked(5_500_000.0, 160.0),
+        forecast: asked(6_200_000.0, 190.0),
+        horizon_secs: 3.0,
+        binding: "uplink".to_owned(),
+        chosen: Action::Raise,
+        runner_up: Some(Alternative {
+            share: Share::clamped(0.4),
+            why_not: "home would be asked for 108 % of what it carries".to_owned(),
+        }),
+        thresholds: Thresholds { home_below: Some(98.4), raised_above: Some(163.0) },
+        had_we_held: Some(Held { share: Share::ZERO, since: secs_ago(60), over_secs: 41.0 }),
+    };
+    let east = SiteId::new("east").unwrap();
+    told.shares.insert(east.clone(), Share::clamped(0.432));
+    told.sites.insert(east.clone(), record);
+    let shown = super::decision(&told, NOW);
+    assert_eq!(format!("{shown}\n"), include_str!("../../../tests/golden/decision.txt"));
+
+    let record = told.sites.get_mut(&east).unwrap();
+    (record.chosen, record.runner_up, record.had_we_held) = (Action::Keep, None, None);
+    record.thresholds.home_below = None;
+    told.shares.clear();
+    let shown = super::decision(&told, NOW);
+    let expected = "kept at 0.0 %\n    above 163 requests/s clients would have to be spilled";
+    assert!(shown.ends_with(expected), "{shown}");
 }
 
 #[test]
@@ -264,6 +303,34 @@ fn knobs_are_told_with_their_orders() {
         "knob qr-text held off, until 2026-11-23T14:41:02Z (in 10 min), by bob: shop week\nnow off"
     );
     assert!(knob_order(&knobs_now[3], NOW).contains("now off; its tier decides alone"));
+}
+
+#[test]
+fn events_are_told_with_their_times() {
+    assert_eq!(events(&[], NOW, None), "no event is announced");
+    let event = |name: &str, at, site: Option<&str>| EventStatus {
+        name: spillway_model::EventId::new(name).unwrap(),
+        at,
+        until: NOW.plus_secs(7200),
+        factor: 6.0,
+        site: site.map(|site| SiteId::new(site).unwrap()),
+        by: "ann: \u{1b}[31mred".to_owned(),
+    };
+    let shown = events(
+        &[event("drop", secs_ago(60), Some("east")), event("sale", NOW.plus_secs(600), None)],
+        NOW,
+        None,
+    );
+    assert_eq!(format!("{shown}\n"), include_str!("../../../tests/golden/events.txt"));
+
+    let mut status = status_of_storm();
+    let what = "event sale: 6 times the usual demand from 2026-11-23T14:41:02.500Z";
+    status.orders.push(order(what, "event sale", "ann: autumn"));
+    assert_eq!(
+        order_on(&status, "event sale", NOW),
+        format!("{what}, until 2026-11-23T14:41:02Z (in 10 min), by ann: autumn")
+    );
+    assert_eq!(order_on(&status, "event drop", NOW), "there was no order to clear");
 }
 
 #[test]
