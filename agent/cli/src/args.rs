@@ -1,15 +1,18 @@
 //! The command line.
 
+mod orders;
+
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use spillway_model::api::{BY_CHARS_MAX, Bound, FACTOR_MAX, unprintable};
+use spillway_model::UnixMillis;
 use spillway_model::time::secs_of;
-use spillway_model::{EventId, KnobId, Share, SiteId, Tier, UnixMillis};
 use spillway_simulate::log::Format;
 use spillway_simulate::{Policy, Sweep};
+
+pub(crate) use orders::{EventCommand, GatewaysOptions, KnobCommand, ShareOptions, TierCommand};
 
 /// Serve the baseline at home and spill the peak into the cloud.
 #[derive(Debug, Parser)]
@@ -170,8 +173,8 @@ pub(crate) enum Acts {
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct SimulateOptions {
-    /// An access log, as `traffic` reads it; several one after the other. Or, with --column, a CSV file with
-    /// a header, one row a step.
+    /// An access log, as `traffic` reads it; several by a --trace each. Or, with --column, a CSV file with a
+    /// header, one row a step.
     #[arg(long, value_name = "FILE", required = true)]
     pub trace: Vec<PathBuf>,
     /// The column of a CSV file that says how much is asked.
@@ -187,9 +190,11 @@ pub(crate) struct SimulateOptions {
     #[arg(long, value_name = "NAME")]
     pub format: Option<Format>,
     /// The highest per-second mean, as a multiple of the site's capacity.
-    #[arg(long, value_name = "FACTOR", value_parser = factor)]
+    #[arg(long, value_name = "FACTOR", value_parser = factor, allow_negative_numbers = true)]
     pub peak_factor: f64,
-    /// Which policies: their names with commas, or `all`, which tunes them as well.
+    /// Which policies: their names with commas, or `all`, which tunes them as well: spillway, clairvoyant,
+    /// static-peak, cudgx, hpa, kpa, target-tracking, target-tracking-20s, step-alarms, predictive, k8s-cpu,
+    /// k8s-cpu-fast.
     #[arg(long, value_name = "NAME,…", default_value = "all", value_parser = policies)]
     pub policy: SimulatePolicies,
     /// Seed of all that is drawn by chance.
@@ -233,7 +238,7 @@ pub(crate) struct TrafficOptions {
 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ReplayOptions {
-    /// The journal, or a copy of it; by default that in the configuration's state folder. It is only read,
+    /// The journal, or a copy of it with the `-wal` beside it; by default that in the configuration's state folder. It is only read,
     /// and the agent may run.
     #[arg(value_name = "JOURNAL")]
     pub journal: Option<PathBuf>,
@@ -371,49 +376,6 @@ pub(crate) struct CloudOptions {
 }
 
 #[derive(Debug, Clone, Subcommand)]
-pub(crate) enum TierCommand {
-    /// Hold at least this tier.
-    Set {
-        /// 1 (invisible), 2 (visible) or 3 (severe).
-        #[arg(value_parser = tier)]
-        tier: Tier,
-        /// For so long: `90s`, `15m`, `2h`; at most a day.
-        #[arg(long = "for", value_name = "TIME", value_parser = secs)]
-        for_secs: u64,
-        /// Why, for the audit.
-        #[arg(long, default_value = "no reason given", value_parser = reason)]
-        reason: String,
-    },
-    /// Hold no tier any more; the agent decides alone.
-    Clear,
-}
-
-#[derive(Debug, Clone, Subcommand)]
-pub(crate) enum KnobCommand {
-    /// All knobs, what they release, and which are on.
-    List,
-    /// Turn a knob on, or hold it off.
-    Set {
-        /// Which.
-        id: KnobId,
-        /// `on`, or `off` to hold it off whatever the tier.
-        #[arg(value_parser = on_off, action = clap::ArgAction::Set)]
-        state: bool,
-        /// For so long: `90s`, `15m`, `2h`; at most a day.
-        #[arg(long = "for", value_name = "TIME", value_parser = secs)]
-        for_secs: u64,
-        /// Why, for the audit.
-        #[arg(long, default_value = "no reason given", value_parser = reason)]
-        reason: String,
-    },
-    /// Leave a knob to the tier again.
-    Clear {
-        /// Which.
-        id: KnobId,
-    },
-}
-
-#[derive(Debug, Clone, Subcommand)]
 pub(crate) enum ExplainCommand {
     /// One decision: what it was made from, what was nearly done, and what would have changed it.
     Decision {
@@ -424,134 +386,10 @@ pub(crate) enum ExplainCommand {
     },
 }
 
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct ShareOptions {
-    /// Which site.
-    pub site: SiteId,
-    /// How many percent of its clients go to the cloud: 0 to 100.
-    #[arg(value_name = "PERCENT", value_parser = percent, required_unless_present = "clear")]
-    pub share: Option<Share>,
-    #[command(flatten)]
-    pub hold: Hold,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct GatewaysOptions {
-    /// How many.
-    #[arg(value_name = "N", required_unless_present = "clear")]
-    pub gateways: Option<u32>,
-    #[command(flatten)]
-    pub hold: Hold,
-}
-
-/// How a number is held.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Hold {
-    /// For so long: `90s`, `15m`, `2h`; at most a day.
-    #[arg(long = "for", value_name = "TIME", value_parser = secs, required_unless_present = "clear")]
-    pub for_secs: Option<u64>,
-    /// There or above; the agent decides how far.
-    #[arg(long, conflicts_with = "at_most")]
-    pub at_least: bool,
-    /// There or below.
-    #[arg(long)]
-    pub at_most: bool,
-    /// Why, for the audit.
-    #[arg(long, default_value = "no reason given", value_parser = reason)]
-    pub reason: String,
-    /// Hold it no more; the agent decides alone.
-    #[arg(long, conflicts_with_all = ["for_secs", "at_least", "at_most"])]
-    pub clear: bool,
-}
-
-impl Hold {
-    pub(crate) fn bound(&self) -> Bound {
-        match (self.at_least, self.at_most) {
-            (true, _) => Bound::AtLeast,
-            (_, true) => Bound::AtMost,
-            _ => Bound::Exactly,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Subcommand)]
-pub(crate) enum EventCommand {
-    /// The events that are announced and not over.
-    List,
-    /// Announce an event, or change one.
-    Add {
-        /// Its name.
-        name: EventId,
-        /// When it begins: a time such as 2026-11-27T20:00:00+01:00, or `2h` for so long from now.
-        #[arg(long, value_name = "TIME", value_parser = begins)]
-        at: Begins,
-        /// It lasts so long: `90s`, `15m`, `2h`; at most a day.
-        #[arg(long = "for", value_name = "TIME", value_parser = secs)]
-        for_secs: u64,
-        /// How many times the usual demand it brings.
-        #[arg(long, value_name = "N", value_parser = times)]
-        factor: f64,
-        /// The site that it is about; all of them when absent.
-        #[arg(long)]
-        site: Option<SiteId>,
-        /// Why, for the audit.
-        #[arg(long, default_value = "no reason given", value_parser = reason)]
-        reason: String,
-    },
-    /// Be ready for an event no more.
-    Remove {
-        /// Its name.
-        name: EventId,
-    },
-}
-
-/// When an event begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Begins {
-    At(UnixMillis),
-    /// So many seconds from now.
-    In(u64),
-}
-
-impl Begins {
-    pub(crate) fn after(self, now: UnixMillis) -> UnixMillis {
-        match self {
-            Self::At(at) => at,
-            Self::In(secs) => now.plus_secs(secs),
-        }
-    }
-}
-
 /// A /10, by its first address, with its length or without.
 fn sources(text: &str) -> Result<Ipv4Addr, String> {
     let address = text.strip_suffix("/10").unwrap_or(text).parse();
     address.map_err(|_| "write the first address of a /10, such as 10.64.0.0".to_owned())
-}
-
-fn tier(text: &str) -> Result<Tier, String> {
-    // Holding at least tier 0 would hold nothing.
-    let tier = text.parse::<u8>().ok().and_then(|number| Tier::try_from(number).ok());
-    tier.filter(|tier| *tier > Tier::Normal)
-        .ok_or_else(|| "a tier to hold is 1, 2 or 3; `tier clear` ends an order".to_owned())
-}
-
-fn on_off(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err("write `on` or `off`".to_owned()),
-    }
-}
-
-/// Leaves room for a name before it within [`BY_CHARS_MAX`].
-const REASON_CHARS_MAX: usize = BY_CHARS_MAX - 50;
-
-fn reason(text: &str) -> Result<String, String> {
-    let text = text.trim();
-    if text.is_empty() || text.chars().count() > REASON_CHARS_MAX || text.contains(unprintable) {
-        return Err(format!("write 1 to {REASON_CHARS_MAX} characters, and no control characters"));
-    }
-    Ok(text.to_owned())
 }
 
 fn factor(text: &str) -> Result<f64, String> {
@@ -577,13 +415,6 @@ fn secs(text: &str) -> Result<u64, String> {
     secs_of(text).ok_or_else(|| "write a time from 1s to 24h, such as 90s, 15m or 2h".to_owned())
 }
 
-fn begins(text: &str) -> Result<Begins, String> {
-    let at = text.parse().map(Begins::At).ok();
-    at.or_else(|| secs_of(text).map(Begins::In)).ok_or_else(|| {
-        "write a time such as 2026-11-27T20:00:00Z, or 2h for so long from now".to_owned()
-    })
-}
-
 fn which(text: &str) -> Result<String, String> {
     if let Ok(at) = text.parse::<UnixMillis>() {
         return Ok(at.to_string());
@@ -592,17 +423,6 @@ fn which(text: &str) -> Result<String, String> {
     known
         .then(|| text.to_owned())
         .ok_or_else(|| "write a time such as 2026-11-23T11:19:48Z, or a generation".to_owned())
-}
-
-fn times(text: &str) -> Result<f64, String> {
-    let factor = text.parse::<f64>().ok().filter(|factor| (1.0..=FACTOR_MAX).contains(factor));
-    factor.ok_or_else(|| format!("write how many times the usual demand comes: 1 to {FACTOR_MAX}"))
-}
-
-fn percent(text: &str) -> Result<Share, String> {
-    let number = text.strip_suffix('%').unwrap_or(text).trim_end().parse::<f64>().ok();
-    let share = number.and_then(|percent| Share::new(percent / 100.0).ok());
-    share.ok_or_else(|| "write percent from 0 to 100, such as 40 or 12.5".to_owned())
 }
 
 fn when(text: &str) -> Result<When, String> {
@@ -714,47 +534,8 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_held_for_a_time_or_cleared() {
-        let parse = |words: &str| {
-            Args::try_parse_from(["spillway"].into_iter().chain(words.split(' ')))
-                .map(|args| args.command)
-        };
-        let Ok(Command::Share(given)) = parse("share east 12.5% --for 30m --at-most") else {
-            panic!("it is an order")
-        };
-        assert_eq!((given.share, given.hold.for_secs), (Some(Share::clamped(0.125)), Some(1800)));
-        assert_eq!((given.hold.bound(), given.hold.clear), (Bound::AtMost, false));
-        for good in ["share east --clear", "gateways 3 --for 2h --at-least", "gateways --clear"] {
-            assert!(parse(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "share east 40",
-            "share 40 --for 1m",
-            "share east 101 --for 1m",
-            "share east --clear --for 1m",
-            "gateways 3 --for 1m --at-least --at-most",
-            "gateways -1 --for 1m",
-        ] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_event_begins_at_a_time_or_so_long_from_now() {
-        let now = UnixMillis(5000);
-        assert_eq!(begins("2h").map(|at| at.after(now)), Ok(now.plus_secs(7200)));
-        assert_eq!(begins("1970-01-01T00:00:09Z").map(|at| at.after(now)), Ok(UnixMillis(9000)));
-        assert!(begins("tomorrow").is_err());
+    fn a_decision_is_named_by_its_time_or_generation() {
         assert_eq!(which("1970-01-01T01:00:01+01:00"), Ok("1970-01-01T00:00:01.000Z".to_owned()));
         assert_eq!((which("412").is_ok(), which("first").is_ok()), (true, false));
-    }
-
-    #[test]
-    fn reasons_are_short_and_printable() {
-        assert_eq!(reason(" drill "), Ok("drill".to_owned()));
-        assert!(reason(&"é".repeat(150)).is_ok());
-        for bad in ["", "  ", "a\u{1b}[2J", "a\nb", &"x".repeat(151)] {
-            assert!(reason(bad).is_err(), "{bad:?}");
-        }
     }
 }

@@ -241,9 +241,12 @@ pub(crate) fn gateways(args: &Args, options: &GatewaysOptions) -> anyhow::Result
 
 pub(crate) fn event(args: &Args, command: &EventCommand) -> anyhow::Result<ExitCode> {
     let agent = Agent::of(args)?;
-    let order = |name: &EventId, order: Option<&EventOrder>| -> anyhow::Result<ExitCode> {
-        let reply: Reply<Status> = agent.put_or_clear(&format!("/v1/events/{name}"), order)?;
-        tell(args, reply, |status, now| text::order_on(status, &format!("event {name}"), now))
+    let order = |name: &EventId, order: Option<&EventOrder>| -> anyhow::Result<Reply<Status>> {
+        agent.put_or_clear(&format!("/v1/events/{name}"), order)
+    };
+    let tell_order = |name: &EventId, reply| {
+        let about = format!("event {name}");
+        tell(args, reply, |status: &Status, now| text::order_on(status, &about, now))
     };
     match command {
         EventCommand::List => {
@@ -258,9 +261,15 @@ pub(crate) fn event(args: &Args, command: &EventCommand) -> anyhow::Result<ExitC
                 site: site.clone(),
                 by: by(reason),
             };
-            order(name, Some(&event))
+            tell_order(name, order(name, Some(&event))?)
         }
-        EventCommand::Remove { name } => order(name, None),
+        EventCommand::Remove { name } => {
+            let reply = order(name, None)?;
+            if matches!(&reply, Reply::Answer(status) if status.replaced.is_none()) {
+                anyhow::bail!("no event `{name}` is announced: `event list` tells those that are");
+            }
+            tell_order(name, reply)
+        }
     }
 }
 

@@ -276,7 +276,7 @@ fn a_copy_is_replayed_and_what_is_none_is_refused() {
         assert!(told.contains(why), "{told}");
     };
     refused(&fixture.path("absent.db"), "there is no journal ");
-    refused(&fixture.path("spillway.toml"), "spillway.toml is damaged");
+    refused(&fixture.path("spillway.toml"), "spillway.toml is no journal");
     let output = fixture.replay("spillway.toml", &["copy.db", "--under", "absent.toml"]);
     assert_eq!(output.status.code(), Some(78), "{}", text(&output));
     let output = fixture.replay("spillway.toml", &["copy.db", "--from", "noon"]);

@@ -141,6 +141,30 @@ fn a_log_is_a_trace_without_a_word_on_columns() {
 }
 
 #[test]
+fn a_log_is_not_written_over() {
+    let fixture = Fixture::new();
+    let log = std::fs::read(fixture.path("access.log")).unwrap();
+    let words = ["simulate", "--trace", "access.log", "--peak-factor", "4", "--policy", "spillway"];
+    for out in [["--json", "access.log"], ["--svg", "access.log"], ["--svg", "t.csv"]] {
+        let output = fixture.spillway(&[&words[..], &out].concat());
+        // With --json the error is JSON as well.
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("holds something else and is not replaced"), "{text}");
+    }
+    assert_eq!(std::fs::read(fixture.path("access.log")).unwrap(), log);
+    // What it has written itself it replaces, and of what fails nothing is left.
+    for _ in 0..2 {
+        let out = ["--json", "o.json", "--svg", "o.svg"];
+        assert_eq!(fixture.spillway(&[&words[..], &out].concat()).status.code(), Some(0));
+    }
+    let absent = ["simulate", "--trace", "no.log", "--peak-factor", "4", "--svg", "new.svg"];
+    assert_eq!(fixture.spillway(&absent).status.code(), Some(1));
+    assert!(!fixture.path("new.svg").exists());
+}
+
+#[test]
 fn what_cannot_be_read_names_what_could() {
     let fixture = Fixture::new();
     let refused = |words: &[&str], code: i32, parts: &[&str]| {

@@ -265,17 +265,21 @@ fn x(of_secs: f64, secs: f64) -> f64 {
 }
 
 fn time_ticks(secs: f64) -> Vec<(f64, String)> {
-    const STEPS: [f64; 14] = [
+    const DAY: f64 = 86_400.0;
+    const STEPS: [f64; 16] = [
         1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0,
-        14_400.0,
+        14_400.0, 43_200.0, DAY,
     ];
-    let step = STEPS.into_iter().find(|step| secs / step <= 12.0).unwrap_or(14_400.0);
+    let fits = |step: &f64| secs / step <= 12.0;
+    let weeks = || (1..).map(|weeks| f64::from(weeks) * 7.0 * DAY);
+    let step = STEPS.into_iter().find(fits).or_else(|| weeks().find(fits)).unwrap_or(secs);
     let mut ticks = Vec::new();
     let mut at = 0.0;
     while at <= secs {
         let label = match step {
             _ if secs <= 300.0 => format!("{at:.0} s"),
             _ if secs <= 10_800.0 => format!("{:.0}:{:02.0}", (at / 60.0).floor(), at % 60.0),
+            _ if secs > 4.0 * DAY => format!("{} d", at / DAY),
             _ => format!("{:.0}:{:02.0} h", (at / 3600.0).floor(), at % 3600.0 / 60.0),
         };
         ticks.push((at, label));

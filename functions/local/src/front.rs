@@ -208,7 +208,12 @@ impl Front {
         let id = self.fleet.trace_root();
         let head_only = request.method() == http::Method::HEAD;
         let Some(target) = self.routes.find(request.method(), request.uri().path()) else {
-            return refuse(&Refusal(404, "no route"), &id, "none", client).map(Full::new);
+            let why = Refusal(404, "no route");
+            // Gateways ask for it twice a second each: any answer says that the cloud is reached.
+            if request.uri().path() == "/healthz" {
+                return refusal(&why, &id).map(Full::new);
+            }
+            return refuse(&why, &id, "none", client).map(Full::new);
         };
         add(&target.counters.arrivals, 1);
         // A client that hangs up is counted too, by the guard.
@@ -333,6 +338,11 @@ fn refuse(why: &Refusal, id: &str, route: &str, client: IpAddr) -> Response<Byte
     let Refusal(status, reason) = *why;
     let client = ClientPrefix::from(client);
     tracing::info!(request_id = id, %client, route, status, reason, "refused");
+    refusal(why, id)
+}
+
+fn refusal(why: &Refusal, id: &str) -> Response<Bytes> {
+    let Refusal(status, reason) = *why;
     let body = serde_json::to_vec(&ErrorBody { error: reason, request_id: id }).unwrap_or_default();
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);

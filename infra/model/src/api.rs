@@ -50,6 +50,9 @@ pub struct Status {
     /// and gateways, and the events that they announced.
     #[serde(default)]
     pub orders: Vec<OrderStatus>,
+    /// Knobs that are on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub knobs: Vec<KnobId>,
     /// In the answer to an order, or to a change of an alarm: the order it replaced or cleared, if there
     /// was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -156,21 +156,27 @@ impl Spillway {
     /// When the command fails.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> String {
+        let output = self.outcome(arguments);
+        assert!(
+            output.status.success(),
+            "spillway {arguments:?} ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What becomes of `spillway ARGUMENTS` against it.
+    ///
+    /// # Panics
+    /// When it cannot be run.
+    #[must_use]
+    pub fn outcome(&self, arguments: &[&str]) -> Output {
         let output = Command::new(program("spillway"))
             .arg("--config")
             .arg(&self.config)
             .args(arguments)
             .output();
-        match output {
-            Ok(output) if output.status.success() => {
-                String::from_utf8_lossy(&output.stdout).into_owned()
-            }
-            Ok(output) => panic!(
-                "spillway {arguments:?} ended with {}: {}",
-                output.status,
-                String::from_utf8_lossy(&output.stderr)
-            ),
-            Err(e) => panic!("cannot run spillway {arguments:?}: {e}"),
-        }
+        output.unwrap_or_else(|e| panic!("cannot run spillway {arguments:?}: {e}"))
     }
 }

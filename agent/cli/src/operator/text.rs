@@ -10,7 +10,7 @@ use spillway_model::api::{
 };
 use spillway_model::load::FleetLoad;
 use spillway_model::plan::{SitePlan, SpillMode};
-use spillway_model::{Fleet, Plan, Share, UnixMillis};
+use spillway_model::{Fleet, KnobId, Plan, Share, UnixMillis};
 
 use crate::output::{bits, clean, table_within};
 
@@ -30,8 +30,10 @@ pub(super) fn status(status: &Status, now: UnixMillis, width: Option<u16>) -> St
             part.error.clone().unwrap_or_else(|| "ok".to_owned()),
         ]
     });
+    let on: Vec<&str> = status.knobs.iter().map(KnobId::as_str).collect();
+    let on = if on.is_empty() { String::new() } else { format!("\nknobs on: {}", on.join(", ")) };
     let mut blocks = vec![format!(
-        "{}\ngeneration {}, {}",
+        "{}{on}\ngeneration {}, {}",
         clean(&status.headline),
         status.generation,
         when(status.at, now)

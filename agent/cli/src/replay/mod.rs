@@ -43,7 +43,13 @@ pub(crate) fn run(args: &Args, options: &ReplayOptions) -> anyhow::Result<ExitCo
         Under::new(path.display().to_string(), Policy::new(&config), config.agent.tick_ms)
     });
     let told = up::current_thread()?.block_on(async {
-        let journal = Journal::open_to_read(&path).await?;
+        let journal = Journal::open_to_read(&path).await.map_err(|error| match error {
+            error if error.is_damage() => anyhow::anyhow!(
+                "{} is no journal, or a copy without the file of that name with `-wal` behind it",
+                path.display()
+            ),
+            error => error.into(),
+        })?;
         let told = replay(&journal, Again::new(policy), other, options).await;
         journal.close().await;
         told

@@ -98,13 +98,15 @@ pub(super) fn svg(about: &About, results: &Results, frontier: &Frontier) -> Stri
         .collect();
     front.sort_by(|a, b| a.0.total_cmp(&b.0).then(b.1.total_cmp(&a.1)));
     plane.line(&mut out, "front", &front);
-    for (name, place) in &others {
-        plane.point(&mut out, "other", *place, name);
-    }
-    for point in &frontier.points {
+    let others = others.iter().map(|(name, place)| ("other", *place, name.to_string()));
+    let points = frontier.points.iter().map(|point| {
         let class = if point.efficient { "efficient" } else { "passed" };
-        plane.point(&mut out, class, place(&point.outcome), &point.value.to_string());
-    }
+        (class, place(&point.outcome), point.value.to_string())
+    });
+    let mut points: Vec<_> = points.chain(others).collect();
+    // Their labels stand nearest.
+    points.sort_by_key(|(class, ..)| *class != "efficient");
+    plane.points(&mut out, &points);
     out.push_str("</svg>\n");
     out
 }

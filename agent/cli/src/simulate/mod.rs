@@ -55,12 +55,10 @@ pub(crate) fn run(args: &Args, options: &SimulateOptions) -> anyhow::Result<Exit
         _ => None,
     };
     // Found out now, not when all is done.
-    for path in [options.svg.as_deref(), json].into_iter().flatten() {
-        std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .with_context(|| unwritable(path))?;
+    for (path, begins) in [(options.svg.as_deref(), "<svg"), (json, "{")] {
+        if let Some(path) = path {
+            check_writable(path, begins)?;
+        }
     }
     let (trace, step) = read(options)?;
     let file = options.trace.first().map_or(String::new(), |file| file.display().to_string());
@@ -208,6 +206,33 @@ fn table(results: &Results, width: Option<u16>) -> String {
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     std::fs::write(path, text).with_context(|| unwritable(path))
+}
+
+/// Whether a file can be written, and is none of somebody else's: there is none, or one that begins as what
+/// is written there, or an empty one. Names of logs are given in all places by mistake.
+fn check_writable(path: &Path, begins: &str) -> anyhow::Result<()> {
+    let existed = path.exists();
+    let mut file = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .read(true)
+        .open(path)
+        .with_context(|| unwritable(path))?;
+    if !existed {
+        // Nothing is left where nothing comes of it.
+        return std::fs::remove_file(path).with_context(|| unwritable(path));
+    }
+    let mut start = vec![0; begins.len()];
+    let read = file.read(&mut start).with_context(|| unwritable(path))?;
+    if file.metadata().is_ok_and(|about| about.is_file()) && read > 0 && start != begins.as_bytes()
+    {
+        anyhow::bail!(
+            "{} holds something else and is not replaced: name another file. Of several logs each is given by \
+             a --trace of its own",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 fn unwritable(path: &Path) -> String {

@@ -147,6 +147,8 @@ fn rows(told: &Told<'_>, width: Option<u16>) -> String {
         ]
     });
     let mut text = output::table_within(&head, shown, width);
+    let window = told.routes.iter().map(|row| row.row.peak_window_secs).max().unwrap_or_default();
+    text.push_str(&format!("\nA route's peak is the mean of its busiest {window} s."));
     let left = told.routes.get(ROWS_MAX..).unwrap_or_default();
     if !left.is_empty() {
         let requests: u64 = left.iter().map(|row| row.row.requests).sum();

@@ -95,7 +95,7 @@ impl Weights {
         let Self { window_secs, windows, aside, r2, condition, kept } = self;
         if *kept {
             return format!(
-                "Weights are not told: {windows} windows of {window_secs} s teach no other than those declared."
+                "Weights are not told: {windows} windows of a route and {window_secs} s teach no other than those declared."
             );
         }
         format!(

@@ -40,6 +40,7 @@ pub(super) fn status_now(api: &Api) -> Status {
         headline: view.headline.clone(),
         warnings,
         orders: orders_now(api, now),
+        knobs: view.plan.knobs.keys().cloned().collect(),
         replaced: None,
         sites: view.sites.clone(),
         cloud: view.cloud.clone(),

@@ -68,8 +68,10 @@ pub struct RouteRow {
     pub requests: u64,
     /// Of them in a second, in the mean over all of the log.
     pub per_sec: f64,
-    /// The same in the window with most of them.
+    /// The same in the window with most of them,
     pub peak_per_sec: f64,
+    /// which is so many seconds: the longer the log, the longer.
+    pub peak_window_secs: u64,
     /// Answers that a service gave as it should.
     pub answers: u64,
     /// Bytes of such an answer, in the mean; `None` without any.
@@ -332,6 +334,7 @@ impl Row {
             per_sec,
             // A log may be shorter than a window.
             peak_per_sec: peak.max(per_sec),
+            peak_window_secs: self.by_window.secs(),
             answers: self.answers,
             bytes_per_answer: mean(self.bytes as f64, self.answers),
             service_ms_mean: mean(self.secs * 1000.0, self.timed),

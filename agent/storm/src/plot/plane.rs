@@ -4,6 +4,10 @@ use std::fmt::Write as _;
 
 use super::{Axis, LEFT, RIGHT, rule, text};
 
+/// About the width of a character of a label, and the height of a line of them.
+const CHARACTER: f64 = 6.5;
+const LINE: f64 = 12.0;
+
 /// A panel whose two axes both have values.
 #[derive(Debug)]
 pub struct Plane {
@@ -42,14 +46,29 @@ impl Plane {
         text(out, f64::midpoint(LEFT, RIGHT), bottom + 36.0, "name", "middle", x_name);
     }
 
-    /// A point with a label beside it.
-    pub fn point(&self, out: &mut String, class: &str, place: (f64, f64), label: &str) {
-        let (x, y) = self.at(place);
-        let _ = writeln!(out, "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\"/>");
-        // On the side with more room.
-        let (dx, anchor) =
-            if x < f64::midpoint(LEFT, RIGHT) { (9.0, "start") } else { (-9.0, "end") };
-        text(out, x + dx, y - 6.0, "tick", anchor, label);
+    /// Points, each of a class, at a place and with a label beside it. A label that would lie upon one before
+    /// it moves upwards, out of the way.
+    pub fn points(&self, out: &mut String, points: &[(&str, (f64, f64), String)]) {
+        let mut taken: Vec<(f64, f64, f64)> = Vec::new();
+        for (class, place, label) in points {
+            let (x, y) = self.at(*place);
+            let _ =
+                writeln!(out, "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4.5\"/>");
+            // On the side with more room.
+            let (dx, anchor) =
+                if x < f64::midpoint(LEFT, RIGHT) { (9.0, "start") } else { (-9.0, "end") };
+            let width = CHARACTER * label.chars().count() as f64;
+            let left = if dx > 0.0 { x + dx } else { x + dx - width };
+            let mut top = y - 6.0;
+            let over = |top: f64, (l, r, t): &(f64, f64, f64)| {
+                left < *r && left + width > *l && (top - t).abs() < LINE
+            };
+            while taken.iter().any(|one| over(top, one)) {
+                top -= LINE;
+            }
+            taken.push((left, left + width, top));
+            text(out, x + dx, top, "tick", anchor, label);
+        }
     }
 
     /// A line through points, in their order.
@@ -87,7 +106,14 @@ mod tests {
         assert!((330.0..380.0).contains(&one) && (270.0..320.0).contains(&ten), "{one} {ten}");
         let mut out = String::new();
         plane.frame(&mut out, "cost", "over");
-        plane.point(&mut out, "best", (2.0, 10.0), "<0.8>");
+        let points = ["<0.8>", "<0.9>"].map(|label| ("best", (2.0, 10.0), label.to_owned()));
+        plane.points(&mut out, &points);
+        let heights: Vec<&str> = out
+            .lines()
+            .filter(|line| line.contains("&lt;"))
+            .filter_map(|line| line.split("y=").nth(1))
+            .collect();
+        assert!(heights.len() == 2 && heights[0] != heights[1], "{heights:?}");
         plane.line(&mut out, "best", &[(0.0, 1.0), (1.0, 0.0)]);
         for part in [">1000 s</text>", ">10 USD</text>", "&lt;0.8&gt;", "<circle", "<polyline"] {
             assert!(out.contains(part), "`{part}` is missing: {out}");

@@ -292,6 +292,7 @@ fn observed(readings: &AtomicU32, path: &str) -> String {
             headline: String::new(),
             warnings: Vec::new(),
             orders: Vec::new(),
+            knobs: Vec::new(),
             replaced: None,
             sites: [(east, site)].into(),
             cloud: spillway_model::api::CloudStatus::default(),

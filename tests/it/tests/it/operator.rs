@@ -44,6 +44,7 @@ fn status_explain_plan_tier_and_knob() {
         knob["on"] == true && knob["by"].as_str().is_some_and(|by| by.contains("rehearsal"))
     };
     wait_until("the knob is on", Duration::from_secs(10), || on(&spillway, "qr-text"));
+    assert!(spillway.command(&["status"]).contains("knobs on: qr-text"));
     json(&spillway, &["knob", "clear", "qr-text"]);
     wait_until("the knob is off", Duration::from_secs(10), || !on(&spillway, "qr-text"));
 
@@ -55,6 +56,22 @@ fn status_explain_plan_tier_and_knob() {
     wait_until("tier 0 again", Duration::from_secs(30), || {
         json(&spillway, &["status"])["tier"] == 0
     });
+
+    json(&spillway, &["share", "east", "25", "--for", "10m"]);
+    wait_until("the share is held", Duration::from_secs(10), || {
+        json(&spillway, &["status"])["sites"]["east"]["share"] == 0.25
+    });
+    let decision = json(&spillway, &["explain", "decision"]);
+    assert_eq!(decision["shares"]["east"], 0.25, "{decision}");
+    json(&spillway, &["share", "east", "--clear"]);
+
+    let sale = ["event", "add", "sale", "--at", "2h", "--for", "1h", "--factor", "6"];
+    json(&spillway, &sale);
+    assert_eq!(json(&spillway, &["event", "list"])[0]["name"], "sale");
+    json(&spillway, &["event", "remove", "sale"]);
+    let unknown = spillway.outcome(&["event", "remove", "sale"]);
+    let told = String::from_utf8_lossy(&unknown.stderr);
+    assert!(!unknown.status.success() && told.contains("no event `sale`"), "{told}");
 }
 
 #[test]

@@ -68,6 +68,7 @@ fn status_of_storm() -> Status {
         headline: "Tier 2 (visible). 43.2 % of east spilled".to_owned(),
         warnings: vec!["the journal /state/journal.db cannot be written (full)".to_owned()],
         orders: orders(),
+        knobs: vec!["qr-text".parse().unwrap(), "stats-frozen".parse().unwrap()],
         replaced: None,
         sites: [(SiteId::new("east").unwrap(), site)].into(),
         cloud: CloudStatus {
