@@ -31,8 +31,9 @@ async fn battery(cache: &Cache) {
 }
 
 async fn set_and_get(cache: &Cache) {
-    assert_eq!(cache.get("a").await, None);
+    assert_eq!((cache.get("a").await, cache.has("a").await), (None, Some(false)));
     cache.set("a", Bytes::from_static(b"\0\xff"), MINUTE).await;
+    assert_eq!(cache.has("a").await, Some(true));
     assert_eq!(cache.get("a").await.unwrap().as_ref(), b"\0\xff");
     cache.set("a", Bytes::from_static(b"new"), MINUTE).await;
     assert_eq!(cache.get("a").await.unwrap().as_ref(), b"new");
@@ -269,7 +270,7 @@ async fn nothing_is_listening() {
     // It takes connections and never answers.
     let cache = Cache::open(&url).unwrap();
     let began = Instant::now();
-    assert_eq!(cache.get("a").await, None);
+    assert_eq!((cache.get("a").await, cache.has("a").await), (None, None), "nobody can say");
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 

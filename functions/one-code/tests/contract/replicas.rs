@@ -66,6 +66,23 @@ async fn who_has_written_reads_it_however_far_the_replica_lags() {
     }
 }
 
+/// Who has scanned is remembered in the cache: while it cannot be asked, a replica is asked for nobody's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_the_cache_histories_are_the_shards() {
+    let (primary, mut redis) = tokio::join!(Postgres::start(), Redis::start());
+    let replica = primary.replica().await;
+    let world =
+        World::replicated(&primary.url(), &replica.url(), &redis.url(), Way::Straight).await;
+    let user = world.register("Old", "OLD-1").await;
+    scanned_elsewhere(&world, &user, "v001", 1).await;
+    world.settled().await;
+    world.run(true, "SELECT pg_wal_replay_pause()".to_owned()).await;
+    scanned_elsewhere(&world, &user, "v002", 2).await;
+    assert_eq!(venues(&world, &user).await, ["v001"], "this is the replica's");
+    redis.stop();
+    assert_eq!(venues(&world, &user).await, ["v002", "v001"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replica_that_dies_fails_no_request_and_is_used_again() {
     let primary = Postgres::start().await;
