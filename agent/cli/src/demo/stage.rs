@@ -156,7 +156,7 @@ impl Stage {
         };
         let mut steps = Vec::new();
         for (name, needed, factor, secs) in
-            [("moderate", Tier::Visible, 1.3, 25.0), ("severe", Tier::Severe, 3.6, 30.0)]
+            [("moderate", Tier::Visible, 1.3, 25.0), ("severe", Tier::Severe, 6.0, 30.0)]
         {
             say(&format!(
                 "{name}: {factor} times what the site can carry for {secs} s, then calm for {back} s"
