@@ -111,6 +111,17 @@ impl Expected {
         self.pinned_bits + home_part(share, self.skew) * self.movable_bits
     }
 
+    /// The same where home serves at most `room` weighted requests per second, and answers what may leave
+    /// beyond that with a 307.
+    pub(crate) fn home_bits_within(&self, share: f64, room: f64) -> f64 {
+        let home = home_part(share, self.skew);
+        let asked = home * self.movable_weight;
+        let room = (room - self.pinned_weight).max(0.0);
+        let served = if asked > room { room / asked } else { 1.0 };
+        let sent_on = home * self.movable_requests * (1.0 - served) * 8.0 * REDIRECT_BYTES;
+        self.pinned_bits + served * home * self.movable_bits + sent_on
+    }
+
     /// Multiplies rates; `grain` is what an answer's bits come to.
     fn scale(&mut self, bits: f64, grain: f64, weight: f64, requests: f64) {
         self.pinned_bits *= bits;

@@ -18,6 +18,7 @@ use spillway_model::{EventId, SiteId, UnixMillis};
 use crate::Orders;
 use crate::bytes::LearnedBytes;
 use crate::demand::home_part;
+use crate::lead::{Lead, Leads};
 use crate::policy::Policy;
 use crate::share::carries;
 use crate::state::SiteState;
@@ -28,7 +29,7 @@ const USUAL_SECS: f64 = 300.0;
 /// better than that, and a count that follows it would turn.
 const KEPT: f64 = 1.1;
 
-/// Lead times of the levers, in seconds: from a plan that asks for more to requests that are served by it.
+/// Usual lead times of the levers, in seconds, until they have been seen: from a plan that asks for more to requests that are served by it.
 /// A gateway boots within 90 s and is then checked; provisioned concurrency takes one to two minutes;
 /// reserved capacity some minutes more; a replica of a database or a cache a quarter of an hour.
 const GATEWAYS_LEAD: u64 = 180;
@@ -135,18 +136,21 @@ impl Coming {
         policy: &Policy,
         sites: &BTreeMap<SiteId, SiteState>,
         learned: &LearnedBytes,
+        leads: &Leads,
         orders: &Orders,
         at: UnixMillis,
     ) -> Self {
         if orders.events.is_empty() {
             return Self::default();
         }
+        // Twice what nineteen of twenty took is in time for the last, too; an event is near no longer than that.
+        let lead = |lead: &Lead, usual| (2 * lead.most_secs(usual / 2)).min(NEAR);
         let within = |lead| announced(policy, sites, learned, orders, at, lead);
         Self {
-            gateways: within(GATEWAYS_LEAD),
-            warm: within(WARM_LEAD),
-            capacity: within(CAPACITY_LEAD),
-            replicas: within(REPLICAS_LEAD),
+            gateways: within(lead(&leads.gateways, GATEWAYS_LEAD)),
+            warm: within(lead(&leads.warm, WARM_LEAD)),
+            capacity: within(lead(&leads.capacity, CAPACITY_LEAD)),
+            replicas: within(lead(&leads.replicas, REPLICAS_LEAD)),
         }
     }
 }

@@ -5,12 +5,14 @@
 //! caching, 1988): what it would serve costs functions a price a request, and it costs a price an hour
 //! and its boot, in which it serves nothing. So each has an account, kept in seconds of its own price:
 //! what it would have saved while it is not there, what it has cost for nothing while it is. It is
-//! launched when the first is worth a part of its boot, and ended when the second is worth the whole.
+//! launched when the first is worth a part of its boot. It is ended when the second is worth half of that,
+//! but the one at the edge of what is needed is the first to be wanted again: it stays until it has cost
+//! what functions would for its boot.
 //!
 //! ```text
 //!            saved a part of its boot              gateways = as many as that holds for
 //!   none ────────────────────────────▶ some ◀───────────────────────────┐
-//!        ◀── the cloud gives them no more ── some to go ── cost a boot for nothing
+//!        ◀── the cloud gives them no more ── some to go ── cost too much for nothing
 //! ```
 //!
 //! Requests are given to those that are healthy now, and little more than these carry: what is too much
@@ -33,6 +35,8 @@ use crate::{Observation, View};
 const LAUNCH: f64 = 0.2;
 /// However much dearer functions are, so many seconds have to say so.
 const LAUNCH_SECS: f64 = 4.0;
+/// A gateway that has cost this part of its boot for nothing ends, but for the one at the edge.
+const IDLE: f64 = 0.5;
 /// Gateways are given this much more than they carry, for a second that brings less would leave them
 /// idle, and this much more before that is changed.
 const FILLED: f64 = 1.05;
@@ -48,7 +52,8 @@ pub(crate) struct FleetPolicy {
     max: u32,
     /// What functions cost for as much as one takes, in the price of one.
     functions_price: f64,
-    boot_secs: f64,
+    /// How long one boots, as declared.
+    pub(crate) boot_secs: f64,
 }
 
 impl FleetPolicy {
@@ -68,6 +73,11 @@ impl FleetPolicy {
     fn saves(&self, place: usize, load: f64) -> f64 {
         let part = (load / self.carries - place as f64).clamp(0.0, 1.0);
         self.functions_price * part - 1.0
+    }
+
+    /// What the gateway at the edge may cost for nothing: what functions would for its boot.
+    fn edge_secs(&self, boot_secs: f64) -> f64 {
+        self.functions_price.max(IDLE) * boot_secs
     }
 
     /// Percent of `load` that are `filled` times what `healthy` gateways take.
@@ -109,6 +119,8 @@ pub(crate) struct FleetSense<'a> {
     pub(crate) coming: Coming,
     /// How many gateways are ordered.
     pub(crate) order: Option<(Bound, u32)>,
+    /// How long a gateway takes until it serves, as known by now.
+    pub(crate) boot_secs: f64,
 }
 
 /// Why the fleet is as it is.
@@ -174,6 +186,7 @@ impl<'a> FleetSense<'a> {
             whole: views.iter().all(|view| view.sense.whole()),
             coming: Coming::default(),
             order: None,
+            boot_secs: 0.0,
         }
     }
 
@@ -198,7 +211,7 @@ impl FleetState {
         self.take_in(policy, sense, before.gateways);
         let mut fleet = before.clone();
         let mut why = Why::Kept;
-        let launched = self.launched(policy, before.gateways);
+        let launched = self.launched(policy, sense.boot_secs, before.gateways);
         // What is there is ended below, where the load balancer is told first.
         fleet.gateways = sense.held(policy, launched).max(before.gateways);
         if fleet.gateways > before.gateways {
@@ -214,7 +227,8 @@ impl FleetState {
         }
         // No data is not zero: what cannot be seen is neither ended nor given other requests.
         let Ok(there) = &sense.there else { return (fleet, why) };
-        let idle = if sense.whole { self.idle(policy, fleet.gateways, at) } else { 0 };
+        let boot = sense.boot_secs;
+        let idle = if sense.whole { self.idle(policy, boot, fleet.gateways, at) } else { 0 };
         let goes = fleet.gateways - sense.held(policy, fleet.gateways - idle).min(fleet.gateways);
         if sense.whole || goes > 0 {
             // One batch after the other: the last ones are gone before the next are told to go.
@@ -253,9 +267,13 @@ impl FleetState {
             self.load_secs = (self.load_secs + sense.secs).min(MEAN_SECS);
         }
         self.accounts.resize(policy.max as usize, 0.0);
-        let most = LAUNCH * policy.boot_secs / LAUNCH_SECS;
+        let most = LAUNCH * sense.boot_secs / LAUNCH_SECS;
         // Who is held for hours owes no more for that than who may go.
-        let least = if sense.order.is_some() { -policy.boot_secs } else { f64::NEG_INFINITY };
+        let least = if sense.order.is_some() {
+            -policy.edge_secs(sense.boot_secs)
+        } else {
+            f64::NEG_INFINITY
+        };
         for (place, account) in self.accounts.iter_mut().enumerate() {
             let saved = policy.saves(place, asked).min(most) * sense.secs;
             let saved = if sense.whole { saved } else { saved.max(0.0) };
@@ -265,26 +283,29 @@ impl FleetState {
     }
 
     /// As many as `there` are, and those above that have saved enough.
-    fn launched(&mut self, policy: &FleetPolicy, there: u32) -> u32 {
+    fn launched(&mut self, policy: &FleetPolicy, boot_secs: f64, there: u32) -> u32 {
         let more = self.accounts.iter_mut().skip(there as usize);
-        let paid = more.take_while(|account| **account >= LAUNCH * policy.boot_secs);
+        let paid = more.take_while(|account| **account >= LAUNCH * boot_secs);
         let launched = paid.map(|account| *account = 0.0).count();
         there.saturating_add(u32::try_from(launched).unwrap_or(u32::MAX)).min(policy.max)
     }
 
-    /// How many of `there`, from the last one on, have cost a boot for nothing. After some that had to be
+    /// How many of `there`, from the last one on, have cost enough for nothing. After some that had to be
     /// launched again soon the others wait for longer than a boot.
-    fn idle(&self, policy: &FleetPolicy, there: u32, at: UnixMillis) -> u32 {
+    fn idle(&self, policy: &FleetPolicy, boot_secs: f64, there: u32, at: UnixMillis) -> u32 {
         // What there may not be any more goes in any case.
         let over = there.saturating_sub(policy.max);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some seconds")]
-        let boot = (1000.0 * policy.boot_secs) as u64;
+        let boot = (1000.0 * boot_secs) as u64;
         if self.flaps.hold(boot, at) {
             return over;
         }
-        let last = self.accounts.iter().take(there as usize).rev();
-        let idle = last.take_while(|account| **account <= -policy.boot_secs).count();
-        u32::try_from(idle).unwrap_or(u32::MAX).max(over)
+        let wasted = |secs: f64| {
+            let last = self.accounts.iter().take(there as usize).rev();
+            u32::try_from(last.take_while(|account| **account <= -secs).count()).unwrap_or(0)
+        };
+        let edge = wasted(policy.edge_secs(boot_secs));
+        wasted(IDLE * boot_secs).saturating_sub(1).max(edge).max(over)
     }
 
     /// Percent of the cloud's requests for `healthy` gateways: what it was while they are given between
@@ -357,7 +378,7 @@ impl FleetState {
                 "fleet: raised from {before} to {}: functions cost {dearer:.1} times as much as gateways that serve {:.0} weighted requests/s each, and have for a part of their boot of {:.0} s",
                 gateways(wanted),
                 policy.carries,
-                policy.boot_secs
+                sense.boot_secs
             )),
             Why::Leaving(n) if for_order(wanted.saturating_sub(n)) => lines.push(format!(
                 "fleet: {} to go for the order; first the load balancer gives them nothing more",
@@ -368,14 +389,14 @@ impl FleetState {
                 gateways(wanted)
             )),
             Why::Leaving(n) => lines.push(format!(
-                "fleet: {} to go, whose cost for nothing is that of a boot of {:.0} s; first the load balancer gives them nothing more",
+                "fleet: {} to go, whose cost for nothing is that of waiting for a boot of {:.0} s; first the load balancer gives them nothing more",
                 if n == 1 { "one gateway is".to_owned() } else { format!("{n} gateways are") },
-                policy.boot_secs
+                sense.boot_secs
             )),
             Why::Lowered(before) => lines.push(format!(
-                "fleet: lowered from {before} to {}: the others have cost a boot of {:.0} s for nothing",
+                "fleet: lowered from {before} to {}: the others have cost as much for nothing as waiting for a boot of {:.0} s",
                 gateways(wanted),
-                policy.boot_secs
+                sense.boot_secs
             )),
             Why::Kept if wanted == 0 && self.load >= 1.0 => lines.push(format!(
                 "fleet: functions serve all {:.0} weighted requests/s, at {dearer:.1} times the price of full gateways; these are started once they have saved a part of their boot",

@@ -18,6 +18,7 @@ mod fleet;
 mod forecast;
 mod knobs;
 mod lasting;
+mod lead;
 mod learning;
 mod levers;
 mod observe;
@@ -162,8 +163,9 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
     allot(policy, &next, &limit, &mut views);
     let in_force = next.tier.set(policy, orders, at);
     let bytes = next.learned.bytes(policy, &in_force, Trust::Likely);
+    let full = spilled(policy, &next).0 >= limit.requests;
     for view in &mut views {
-        view.home_qps = home_qps(policy, view, &limit);
+        view.home_qps = home_qps(policy, view, &limit, full);
         let at_once = view.pressure.settling || !following(policy, &next, view.site, at).all;
         let Some(site) = next.sites.get_mut(&view.site.id) else { continue };
         move_share(policy, site, view, limit.dead().then_some(at_once), at);
@@ -226,7 +228,7 @@ fn fleet(
     reasons: &mut Vec<String>,
 ) -> Fleet {
     let (at, orders) = (observation.at, &observation.orders);
-    let coming = Coming::of(policy, &next.sites, &next.learned, orders, at);
+    let coming = Coming::of(policy, &next.sites, &next.learned, &next.leads, orders, at);
     reasons.extend(event::reasons(policy, orders, &coming, at));
     if !policy.on_aws {
         return Fleet::default();
@@ -243,6 +245,7 @@ fn fleet(
     let mut fleet = match &policy.fleet {
         None => Fleet { gateways: 0, gateway_percent: 0, ..before.clone() },
         Some(gateways) => {
+            sense.boot_secs = next.leads.gateways.mean_secs(gateways.boot_secs);
             let (fleet, why) = next.fleet.step(gateways, &sense, before, at);
             let by = order.map_or("", |order| order.by.as_str());
             reasons.extend(next.fleet.reasons(gateways, &sense, &fleet, why, by));
@@ -254,6 +257,9 @@ fn fleet(
         site.demand.add_spilled(policy, &mut loads);
     }
     reasons.extend(next.levers.step(&policy.levers, &sense, &loads, &mut fleet, at));
+    if let Ok(there) = there {
+        next.leads.step(&fleet, there, at);
+    }
     fleet
 }
 
@@ -385,6 +391,7 @@ fn view<'a>(
         let case = Case {
             expected: &view.expected,
             likely: kept.demand.likely(&loads, horizon),
+            present: kept.demand.present(&loads),
             lasting: kept.demand.lasting(&loads),
             falls: kept.demand.falls(),
             redirect_bits: view.now.redirect_bits,
@@ -468,9 +475,11 @@ fn allot(policy: &Policy, state: &State, limit: &Limit, views: &mut [View<'_>]) 
 }
 
 /// What each gateway is to give the site's services at most: its part of what these serve within their
-/// limit. Where the cloud takes nothing more, gateways leave everything to home.
-fn home_qps(policy: &Policy, view: &View<'_>, limit: &Limit) -> Option<f64> {
-    if limit.dead() || (view.sense.sees() && view.need.share() > view.reach()) {
+/// limit. Where the cloud takes nothing more as it is, `full`, gateways leave everything to home: what may
+/// come is for the share.
+fn home_qps(policy: &Policy, view: &View<'_>, limit: &Limit, full: bool) -> Option<f64> {
+    let held = view.order.is_some() && view.need.share() > view.reach();
+    if limit.dead() || (view.sense.sees() && (full || held)) {
         return None;
     }
     if !view.sense.sees() {

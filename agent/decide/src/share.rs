@@ -121,7 +121,8 @@ pub(crate) struct Case<'a> {
     pub(crate) expected: &'a Expected,
     /// The same without a margin for chance.
     pub(crate) likely: Expected,
-    /// The mean of some ten seconds.
+    /// What is, and the mean of some ten seconds.
+    pub(crate) present: Expected,
     pub(crate) lasting: Expected,
     /// Whether less is asked now than those say.
     pub(crate) falls: bool,
@@ -248,7 +249,8 @@ impl ShareState {
             };
             least(|s| {
                 let moved = (s - share).max(0.0);
-                expected.home_bits(s) + redirect_bits + moved * redirect <= most(s)
+                let home = case.home_bits(policy, site, expected, s);
+                home + redirect_bits + moved * redirect <= most(s)
             })
         };
         let compute = |part: f64| match case.down {
@@ -471,7 +473,7 @@ fn presses(policy: &Policy, site: &SitePolicy, case: &Case<'_>, share: f64) -> b
         let bits = line + way * (site.cap - line);
         let target = policy.compute_target;
         let weight = site.weighted_qps * (target + way * (1.0 - target));
-        load.home_bits(share) + case.redirect_bits > bits
+        case.home_bits(policy, site, load, share) + case.redirect_bits > bits
             || !case.overflows && load.home_weight(share) > weight
     };
     over(&case.lasting, 0.0)
@@ -491,7 +493,7 @@ impl Case<'_> {
     fn needs(&self, policy: &Policy, site: &SitePolicy, share: f64) -> f64 {
         let room = site.weighted_qps * policy.compute_target;
         let least = |load: &Expected, most: f64| least(|s| load.home_weight(s) <= room * most);
-        let needs = least(self.lasts(), FILLED).max(least(&self.likely, SHOCK));
+        let needs = least(self.lasts(), FILLED).max(least(&self.present, SHOCK));
         if self.presses(policy, site, share) { needs } else { needs.min(share) }
     }
 
@@ -506,7 +508,17 @@ impl Case<'_> {
         let room = site.weighted_qps * policy.compute_target;
         let band = FILLED_BAND.max(SIGMAS * self.noise.min(NOISE_MAX));
         self.lasts().home_weight(share) > room * (FILLED + band)
-            || self.likely.home_weight(share) > room * (SHOCK + band)
+            || self.present.home_weight(share) > room * (SHOCK + band)
+    }
+
+    /// Bits per second that home sends at a share. Gateways that send on what there is no room for answer
+    /// that with a 307.
+    fn home_bits(&self, policy: &Policy, site: &SitePolicy, load: &Expected, share: f64) -> f64 {
+        let room = site.weighted_qps * policy.compute_target;
+        match self.overflows {
+            true => load.home_bits_within(share, room),
+            false => load.home_bits(share),
+        }
     }
 }
 

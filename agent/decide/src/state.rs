@@ -10,6 +10,7 @@ use crate::bytes::LearnedBytes;
 use crate::cloud::CloudState;
 use crate::demand::Demand;
 use crate::fleet::FleetState;
+use crate::lead::Leads;
 use crate::learning::Learning;
 use crate::levers::Levers;
 use crate::observe::Readings;
@@ -34,6 +35,9 @@ pub struct State {
     pub(crate) fleet: FleetState,
     #[serde(default)]
     pub(crate) levers: Levers,
+    /// How long both take.
+    #[serde(default)]
+    pub(crate) leads: Leads,
     pub(crate) plan: Plan,
 }
 
@@ -69,6 +73,7 @@ impl State {
             tier: TierState::default(),
             fleet: FleetState::default(),
             levers: Levers::default(),
+            leads: Leads::default(),
             plan: policy.initial_plan(),
         }
     }
@@ -87,6 +92,7 @@ impl State {
         self.cloud.forget_present();
         self.fleet.forget_present();
         self.levers.forget_present();
+        self.leads.forget_present();
         for site in self.sites.values_mut() {
             site.demand.forget_present();
             site.share.forget_present();

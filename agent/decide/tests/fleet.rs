@@ -159,7 +159,7 @@ fn a_report_that_is_of_long_ago_is_none() {
     world.run(250, 0.05, flash(0.4, 8.0, 20, 300));
     let last = world.observations.last().unwrap().clone();
     let mut state = world.state.clone();
-    let before = state.plan().fleet.clone();
+    let mut before = state.plan().fleet.clone();
     for second in 1..=200 {
         let mut observation = last.clone();
         observation.at = last.at.plus_secs(second);
@@ -173,6 +173,7 @@ fn a_report_that_is_of_long_ago_is_none() {
             assert!(outcome.cloud.fleet.unwrap().there.is_none());
             assert_eq!(outcome.plan.fleet.gateways, before.gateways);
         }
+        before = outcome.plan.fleet;
         state = outcome.state;
     }
 }

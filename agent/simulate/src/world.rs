@@ -105,9 +105,10 @@ impl Admission {
     /// How many of `arrivals` there is room for.
     fn of(&mut self, arrivals: u64, qps: Option<f64>) -> u64 {
         let Some(qps) = qps else { return arrivals };
-        let room = qps + self.left;
+        // A gateway that went has taken with it what it had left.
+        let room = qps + self.left.min(at_once(qps));
         let taken = arrivals.min(whole(room.floor()));
-        self.left = (room - taken as f64).min(at_once(qps));
+        self.left = room - taken as f64;
         taken
     }
 }
