@@ -54,6 +54,17 @@ pub(crate) enum Command {
     /// Run `up`, a flash crowd against it, and print a verdict.
     Demo(DemoOptions),
     /// Play a trace to the decision and to the rules of other systems in a simulated world, and compare them.
+    #[command(after_help = "\
+Columns of the table:
+  s over           seconds in which the 95th percentile of latency was above its limit, or requests failed
+  failed, shed     requests that failed, and that a tier refused on purpose
+  USD              what servers on EC2 and functions cost
+  too little, much how much capacity was missing or too much, in the mean, as a part of the demand
+  time under,above the part of the time with too little, and with too much
+  unstable         the part of the steps in which demand and capacity did not move the same way
+  turns            times that servers or the share turned from more to less or back
+The last six are the elasticity metrics of the SPEC Research Group (SPEC-RG-2016-01), JSON names theta_u,
+theta_o, tau_u, tau_o, instability, reversals.")]
     Simulate(SimulateOptions),
     /// What access logs say of the load: requests, bytes and service time by route.
     Traffic(TrafficOptions),

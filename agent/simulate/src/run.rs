@@ -73,9 +73,20 @@ pub struct Results {
 /// Why nothing was run.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulateError {
-    /// The world, or a value of the sweep, makes no configuration for the agent.
+    /// The world makes no configuration for the agent.
     #[error("the simulated site has no valid configuration")]
     Setting(#[source] Problems),
+    /// A value of the sweep makes none.
+    #[error("`[agent]` cannot be set to {settings} = {value}")]
+    Value {
+        /// What was to be set.
+        settings: String,
+        /// To what.
+        value: f64,
+        /// In the configuration of the simulated site.
+        #[source]
+        source: Problems,
+    },
     /// A run ended without a result.
     #[error("a run of {0} did not end")]
     Lost(Policy),
@@ -165,11 +176,13 @@ fn collect(
     let mut best: BTreeMap<Policy, (f64, Job, Outcome, Course)> = BTreeMap::new();
     for (job, ran) in jobs.iter().zip(done) {
         let ran = ran.ok_or(SimulateError::Lost(job.policy))?;
-        let (outcome, course) = ran.map_err(SimulateError::Setting)?;
-        if let Some(value) = job.value {
-            swept.push((value, outcome));
+        if let (Some(value), Some(sweep)) = (job.value, sweep) {
+            let settings = sweep.settings.join(", ");
+            let ran = ran.map_err(|source| SimulateError::Value { settings, value, source })?;
+            swept.push((value, ran.0));
             continue;
         }
+        let (outcome, course) = ran.map_err(SimulateError::Setting)?;
         let name = job.policy.name().to_owned();
         results.policies.entry(name.clone()).or_insert_with(|| outcome.clone());
         results.courses.entry(name).or_insert_with(|| course.clone());

@@ -45,12 +45,12 @@ pub struct Outcome {
     pub tier_seconds: BTreeMap<u8, u64>,
 }
 
-/// A run for the eye: means over equal spans of time.
+/// A run for the eye: equal spans of time, means where nothing else is said.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Course {
     /// Seconds between two points.
     pub secs: f64,
-    /// Requests per second that were asked for.
+    /// Requests that were asked for in the busiest second: means would hide what scaling is about.
     pub demand: Vec<f64>,
     /// Requests per second that what was there could serve within the limit.
     pub supply: Vec<f64>,
@@ -176,7 +176,7 @@ impl Tally {
     fn draw(&mut self, happened: &Happened, supply: f64) {
         let point = &mut self.point;
         point.secs += 1;
-        point.demand += happened.arrivals as f64;
+        point.demand = point.demand.max(happened.arrivals as f64);
         point.supply += supply * self.server_qps;
         let served = happened.served();
         if served > 0 {
@@ -195,7 +195,7 @@ impl Tally {
             return;
         }
         let secs = point.secs as f64;
-        self.course.demand.push(point.demand / secs);
+        self.course.demand.push(point.demand);
         self.course.supply.push(point.supply / secs);
         self.course.cloud.push(point.cloud / secs);
         self.course.over.push(point.over / secs);

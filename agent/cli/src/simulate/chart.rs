@@ -92,7 +92,8 @@ fn capacity(
     let floor = vec![0.0; times.len()];
     panel.area(out, "demand", times, &floor, &course.demand);
     let name = format!("capacity, {policy}");
-    let mut legend = vec![Series::area("demand", "demand"), Series::line("supply", &name)];
+    let mut legend =
+        vec![Series::area("demand", "demand, busiest second"), Series::line("supply", &name)];
     if let Some(best) = best {
         panel.line(out, "best", times, &best.supply);
         legend.push(Series::line("best", "clairvoyant"));
