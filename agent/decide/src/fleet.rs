@@ -238,7 +238,9 @@ impl FleetState {
         let stay = fleet.gateways.saturating_sub(self.to_go);
         let healthy = there.gateways_healthy.min(stay);
         fleet.gateway_percent = self.percent(policy, healthy, before.gateway_percent, sense.whole);
-        if stay < fleet.gateways && there.gateway_percent <= fleet.gateway_percent {
+        // What was found may be of a plan that gave them nothing, before one that did.
+        let given = there.gateway_percent.max(before.gateway_percent);
+        if stay < fleet.gateways && given <= fleet.gateway_percent {
             why = Why::Lowered(fleet.gateways);
             if sense.order.is_none() {
                 self.flaps.fell(at);
