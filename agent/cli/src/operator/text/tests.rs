@@ -336,7 +336,11 @@ fn events_are_told_with_their_times() {
 
 #[test]
 fn a_client_is_told_where_it_goes() {
-    let site = ClientSite { spilled: false, why: "served at home: nobody is spilled".to_owned() };
+    let site = ClientSite {
+        spilled: false,
+        helped_by: None,
+        why: "served at home: nobody is spilled".to_owned(),
+    };
     let prefix = "192.0.2.7".parse::<std::net::IpAddr>().unwrap().into();
     let told =
         ClientExplain { prefix, rank: 0.5, sites: [(SiteId::new("east").unwrap(), site)].into() };

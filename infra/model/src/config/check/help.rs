@@ -51,3 +51,49 @@ fn name(config: &Config, faults: &mut Faults<'_>, path: &str, host: &str) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::super::Config;
+
+    const EXAMPLE: &str = include_str!("../../../../../examples/spillway.toml");
+
+    /// The example with a second site like the first, and more lines for each.
+    fn two(east: &str, west: &str) -> Result<Config, Vec<String>> {
+        let (start, end) = (EXAMPLE.find("[[site]]").unwrap(), EXAMPLE.find("[cloud]").unwrap());
+        let with = |lines: &str| {
+            let vips = "vips = [\"127.0.1.1\"]";
+            EXAMPLE[start..end].replace(vips, &format!("{vips}\n{lines}"))
+        };
+        let second = with(west)
+            .replace("east", "west")
+            .replace("127.0.1.", "127.0.3.")
+            .replace("127.0.0.1:93", "127.0.0.1:95");
+        let text = [&EXAMPLE[..start], &with(east), &second, &EXAMPLE[end..]].concat();
+        Config::parse(&text, Path::new("."))
+            .map_err(|problems| problems.0.iter().map(|problem| problem.message.clone()).collect())
+    }
+
+    #[test]
+    fn sites_that_help_are_other_sites_with_names() {
+        let config = two("helped_by = [\"west\"]", "host = \"w.example.test\"").unwrap();
+        assert_eq!(config.sites[0].helped_by, [config.sites[1].id.clone()]);
+        assert!(two("", "").unwrap().sites[0].helped_by.is_empty());
+        for (east, west, expected) in [
+            ("helped_by = [\"east\"]", "", "`east` cannot help itself"),
+            ("helped_by = [\"north\"]", "", "there is no site `north`"),
+            ("helped_by = [\"west\"]", "", "`west` has no name of its own"),
+            ("helped_by = [\"west\", \"west\"]", "host = \"w.test\"", "site `west` stands twice"),
+            ("", "host = \"code.example.test\"", "must differ from service.host"),
+            ("", "host = \"cloud.example.test\"", "must differ from service.slb_host"),
+            ("", "host = \"West.test\"", "is not a host name"),
+            ("host = \"a.test\"", "host = \"a.test\"", "is the name at site.0.host too"),
+        ] {
+            let found = two(east, west).unwrap_err();
+            assert_eq!(found.len(), 1, "{east} {west}: {found:?}");
+            assert!(found[0].contains(expected), "{expected}: {found:?}");
+        }
+    }
+}
