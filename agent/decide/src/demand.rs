@@ -197,7 +197,7 @@ pub(crate) struct Now {
 struct Own {
     /// Stayed there.
     stayed: f64,
-    /// Was sent on, to the cloud or to a site that helps.
+    /// Was sent on from there or asked of a site that helps, at the least.
     sent_on: f64,
     /// Was asked of sites that help, and stayed there.
     helped: f64,
@@ -316,11 +316,12 @@ impl Demand {
         let own = routes.map(|(place, counts)| {
             let visits = sense.visitors.values().filter_map(|routes| routes.get(place));
             let visits = visits.fold(none, |sum, visits| sum.plus(visits));
-            let known = sense.helped.get(place).copied().unwrap_or(0.0);
+            let asked = sense.helped.get(place).copied().unwrap_or_default();
+            let known = asked.stayed();
             let before = self.helped.get(place).copied().unwrap_or(0.0);
             Own {
                 stayed: (counts.stayed() - visits.stayed()).max(0.0),
-                sent_on: (counts.sent_on() - visits.left).max(0.0),
+                sent_on: (counts.sent_on() - visits.left).max(asked.arrivals),
                 helped: if sense.helped_unknown { known.max(before) } else { known },
             }
         });

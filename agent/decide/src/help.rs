@@ -423,3 +423,6 @@ pub(crate) fn give(policy: &Policy, next: &mut State, views: &mut [View<'_>], at
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -169,7 +169,7 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
     let sensed = sense(policy, &mut next.readings, &state.plan, observation);
     let there = fleet::heard(policy, observation);
     let limit = limit(policy, &mut next, &sensed.cloud, there.as_ref().ok().copied(), observation);
-    let parts = cloud_parts(policy, &next);
+    let parts = cloud_parts(policy, &next, &sensed.sites);
     let mut views = Vec::with_capacity(policy.sites.len());
     for ((site, sense), part) in policy.sites.iter().zip(sensed.sites).zip(parts) {
         let spilled = match &sensed.cloud {
@@ -326,7 +326,7 @@ fn following(policy: &Policy, state: &State, site: &SitePolicy, at: UnixMillis) 
 
 /// Which part of the cloud's arrivals each site sent there. Their clients cannot be told apart
 /// there, so they are divided by what each site should have spilled.
-fn cloud_parts(policy: &Policy, state: &State) -> Vec<f64> {
+fn cloud_parts(policy: &Policy, state: &State, sensed: &[SiteSense]) -> Vec<f64> {
     let spilled = |site: &SitePolicy, share: f64| {
         state.sites.get(&site.id).map_or(0.0, |s| s.demand.requests() * share)
     };
@@ -339,7 +339,9 @@ fn cloud_parts(policy: &Policy, state: &State) -> Vec<f64> {
     };
     let by_share: Vec<f64> = sites().map(|site| spilled(site, in_cloud(site))).collect();
     let by_size: Vec<f64> = sites().map(|site| spilled(site, 1.0)).collect();
-    for weights in [by_share, by_size] {
+    // Where the plan sends nobody there, it was for want of room.
+    let displaced: Vec<f64> = sensed.iter().map(SiteSense::own_displaced).collect();
+    for weights in [by_share, displaced, by_size] {
         let sum: f64 = weights.iter().sum();
         if sum > 0.0 {
             return weights.iter().map(|weight| weight / sum).collect();

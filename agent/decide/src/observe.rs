@@ -144,8 +144,8 @@ pub(crate) struct SiteSense {
     pub(crate) displaced: f64,
     /// What clients of other sites asked here, by their site and by route; counted in `routes` as well.
     pub(crate) visitors: BTreeMap<SiteId, Vec<Visits>>,
-    /// Requests per second by route of the site's own clients that others served for it; none is empty.
-    pub(crate) helped: Vec<f64>,
+    /// What the site's own clients asked of others, by route; empty where that is nothing.
+    pub(crate) helped: Vec<Visits>,
     /// Whether some of those are not known.
     pub(crate) helped_unknown: bool,
     /// Gateways that gave rates.
@@ -166,6 +166,14 @@ impl SiteSense {
     /// Whether anything at all is known about the requests of this tick.
     pub(crate) fn sees(&self) -> bool {
         self.secs > 0.0
+    }
+
+    /// Requests per second of the site's own clients that were sent to the cloud for want of room, here or
+    /// where they visited.
+    pub(crate) fn own_displaced(&self) -> f64 {
+        let visitors: f64 = self.visitors.values().flatten().map(|visits| visits.left).sum();
+        let elsewhere: f64 = self.helped.iter().map(|visits| visits.left).sum();
+        (self.displaced - visitors).max(0.0) + elsewhere
     }
 
     /// Whether everything is known, which is what a share may be lowered on.
@@ -222,8 +230,8 @@ fn hand_over(policy: &Policy, plan: &Plan, sites: &mut [SiteSense]) {
     {
         let mut helped = Vec::new();
         for visits in sites.iter().filter_map(|other| other.visitors.get(&site.id)) {
-            helped.resize(policy.routes.len(), 0.0);
-            helped.iter_mut().zip(visits).for_each(|(sum, visits)| *sum += visits.stayed());
+            helped.resize(policy.routes.len(), Visits::default());
+            helped.iter_mut().zip(visits).for_each(|(sum, visits)| *sum = sum.plus(visits));
         }
         let helps = |id: &SiteId| {
             let plan = plan.sites.get(&site.id);

@@ -267,8 +267,9 @@ fn processors_are_shared_too() {
     pair.run(90, 0.03, |s| if s < 15 { [0.02, 0.01] } else { [0.062, 0.01] });
     let (course, ticks) = (pair.course(), &pair.ticks[40..]);
     let (cloud, visits) = (mean(ticks, |t| t.cloud[EAST]), mean(ticks, |t| t.visits[EAST]));
-    assert!(visits > 50.0 && cloud < 0.3 * visits, "{cloud} and {visits}\n{course}");
+    // What home has no room for at a moment goes to the cloud in any case.
     let asked = mean(ticks, |t| t.asked[EAST]);
+    assert!(visits > 0.2 * asked && cloud < 0.1 * asked, "{cloud} and {visits}\n{course}");
     let measured = mean(ticks, |t| t.measured[EAST]);
     assert!((measured / asked - 1.0).abs() < 0.03, "{measured} of {asked}\n{course}");
 }
@@ -295,4 +296,17 @@ fn a_client_is_told_who_helps_it() {
     assert!(pair.last().headline.contains("; west helps east"), "{}", pair.last().headline);
     let record = &pair.outcome.as_ref().unwrap().decision.sites[&east];
     assert_eq!(record.helped, plan.sites[&east].helped);
+}
+
+#[test]
+fn a_state_of_before_there_was_help_is_read() {
+    let mut pair = Pair::new(&config(["", ""], &[]), 8);
+    pair.run(10, 0.03, |_| [0.5, 0.5]);
+    let mut state = serde_json::to_value(&pair.state).unwrap();
+    for site in state["sites"].as_object_mut().unwrap().values_mut() {
+        let site = site.as_object_mut().unwrap();
+        assert!(site.remove("host").is_some() && site.remove("in_cloud").is_some());
+        assert!(!site.contains_key("help"));
+    }
+    assert_eq!(serde_json::from_value::<spillway_decide::State>(state).unwrap(), pair.state);
 }

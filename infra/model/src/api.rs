@@ -577,7 +577,7 @@ mod tests {
             [("192.0.2.7", "192.0.2.0/24"), ("2001:db8:1::7", "2001:db8:1::/48")]
         {
             let address: std::net::IpAddr = address.parse().unwrap();
-            let site = ClientSite { spilled: true, why: "its rank".to_owned() };
+            let site = ClientSite { spilled: true, helped_by: None, why: "its rank".to_owned() };
             let client = ClientExplain {
                 prefix: address.into(),
                 rank: 0.25,

@@ -227,6 +227,7 @@ mod tests {
 
     use spillway_model::api::{CloudStatus, PartStatus};
     use spillway_model::load::{FleetLoad, Part};
+    use spillway_model::plan::Help;
     use spillway_model::{Fleet, KnobId, Plan, Share, SiteId, Tier};
 
     use super::*;
@@ -240,6 +241,12 @@ mod tests {
         plan.tier = Tier::Invisible;
         let site = SiteStatus {
             share: Share::clamped(0.25),
+            helped: vec![Help {
+                site: SiteId::new("west").unwrap(),
+                below: Share::clamped(0.125),
+                until: Share::ZERO,
+            }],
+            visitors_per_sec: 7.5,
             uplink_bits_per_sec: 3_000_000.0,
             uplink_cap_bits_per_sec: 4_000_000.0,
             demand_bits_per_sec: 5_000_000.0,

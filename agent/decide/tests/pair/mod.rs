@@ -334,7 +334,9 @@ impl Pair {
             bytes[place] += 350.0;
             return if displaced { At::Cloud } else { to };
         }
-        site.admits[who % 2] -= self.weights[route];
+        if own.home_qps.is_some() {
+            site.admits[who % 2] -= self.weights[route];
+        }
         let latency_us = 15_000 + (site.queue / (self.cap / 8.0) * 1e6) as u64;
         serve(counts, size, latency_us);
         counts.response_bytes += size as u64;
