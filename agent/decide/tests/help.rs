@@ -231,6 +231,39 @@ fn without_the_cloud_help_goes_on() {
     assert!(pair.last().lost < 0.02 * pair.last().asked[EAST], "{}", pair.course());
 }
 
+/// What the cloud takes is a limit on what goes to the cloud alone, and help goes on while a tier is on.
+#[test]
+fn a_full_cloud_takes_nothing_from_help() {
+    let mut pair = pair(9);
+    // 350 requests a second, where some 700 are beyond what both sites carry.
+    pair.environments = 10;
+    pair.run(90, 0.02, |s| if s < 15 { [0.5, 0.1] } else { [1.9, 0.1] });
+    let (course, ticks) = (pair.course(), &pair.ticks[40..]);
+    assert!(ticks.iter().all(|t| t.tier > 0), "{course}");
+    assert!(ticks.iter().all(|t| t.helped[EAST] > 0.25), "{course}");
+    let cloud = mean(ticks, |t| t.cloud[EAST]);
+    assert!((200.0..450.0).contains(&cloud), "{cloud}\n{course}");
+    assert!(over(ticks, WEST) <= 1, "{course}");
+}
+
+#[test]
+fn a_site_that_is_not_seen_keeps_its_help() {
+    let mut pair = pair(10);
+    pair.run(60, 0.02, |s| if s < 15 { [0.5, 0.1] } else { [1.2, 0.1] });
+    let before = pair.last().clone();
+    pair.silent = ["east", "east-gw-1", "east-gw-2"].map(str::to_owned).to_vec();
+    pair.run(30, 0.02, |_| [0.6, 0.1]);
+    let course = pair.course();
+    let held =
+        |t: &Tick| (t.share[EAST], t.helped[EAST]) == (before.share[EAST], before.helped[EAST]);
+    assert!(pair.ticks[60..].iter().all(held), "{course}");
+    // Its neighbour's own clients come first even so.
+    pair.run(20, 0.02, |_| [0.6, 0.75]);
+    let last = pair.last();
+    assert!(last.helped[EAST] < before.helped[EAST] - 0.1, "{}", pair.course());
+    assert_eq!(last.share[EAST].to_bits(), before.share[EAST].to_bits(), "{}", pair.course());
+}
+
 #[test]
 fn each_of_two_may_help_the_other_but_not_at_once() {
     let mut pair = Pair::new(&config(["\"west\"", "\"east\""], &[]), 4);

@@ -98,6 +98,7 @@ pub(crate) struct Tick {
     pub(crate) cloud: [f64; 2],
     pub(crate) visits: [f64; 2],
     pub(crate) lost: f64,
+    pub(crate) tier: u8,
     pub(crate) reasons: Vec<String>,
     pub(crate) headline: String,
 }
@@ -109,6 +110,8 @@ pub(crate) struct Pair {
     pub(crate) ticks: Vec<Tick>,
     pub(crate) silent: Vec<String>,
     pub(crate) cloud_dead: bool,
+    /// Environments that the cloud says it has, of 20 ms a request.
+    pub(crate) environments: u64,
     pub(crate) observations: Vec<Observation>,
     pub(crate) outcome: Option<Outcome>,
     salt: Salt,
@@ -171,6 +174,7 @@ impl Pair {
             ticks: Vec::new(),
             silent: Vec::new(),
             cloud_dead: false,
+            environments: 1000,
             observations: Vec::new(),
             outcome: None,
             salt,
@@ -370,7 +374,8 @@ impl Pair {
     fn tick(&mut self) {
         let at = self.at();
         let functions = self.cloud.functions.as_mut().unwrap();
-        (functions.environments, functions.environments_max) = (1000, 1000);
+        functions.environments = self.environments;
+        functions.environments_max = self.environments;
         functions.burst_left = 1000;
         let mut loads = Vec::new();
         for site in &mut self.sites {
@@ -413,6 +418,7 @@ impl Pair {
             helped: plans.map(|plan| plan.helped_below().get()),
             measured: [EAST, WEST]
                 .map(|place| outcome.sites[&self.sites[place].id].requests_per_sec),
+            tier: outcome.plan.tier.into(),
             reasons: outcome.decision.reasons.clone(),
             headline: outcome.headline.clone(),
             ..std::mem::take(&mut self.now)
