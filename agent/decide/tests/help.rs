@@ -11,7 +11,7 @@
 mod pair;
 mod sim;
 
-use pair::{EAST, Pair, Tick, WEST, config};
+use pair::{EAST, NO_REPORT, Pair, Tick, WEST, config};
 use spillway_decide::explain_client;
 use spillway_model::SiteId;
 
@@ -75,6 +75,20 @@ fn demand_is_counted_where_it_belongs() {
     for site in [EAST, WEST] {
         let (asked, measured) = (mean(ticks, |t| t.asked[site]), mean(ticks, |t| t.measured[site]));
         assert!((measured / asked - 1.0).abs() < 0.01, "{site}: {measured} of {asked}\n{course}");
+    }
+}
+
+#[test]
+fn demand_is_counted_where_the_cloud_tells_nothing() {
+    let mut pair = Pair::new(&config(["\"west\"", ""], NO_REPORT), 11);
+    pair.silent = vec!["cloud".to_owned()];
+    pair.run(20, 0.0, |_| [0.5, 0.2]);
+    pair.run(80, 0.0, |_| [1.6, 0.2]);
+    let (course, ticks) = (pair.course(), &pair.ticks[60..]);
+    assert!(mean(ticks, |t| t.visits[EAST]) > 400.0, "{course}");
+    for (site, noise) in [(EAST, 0.08), (WEST, 0.02)] {
+        let (asked, measured) = (mean(ticks, |t| t.asked[site]), mean(ticks, |t| t.measured[site]));
+        assert!((measured / asked - 1.0).abs() < noise, "{site}: {measured} of {asked}\n{course}");
     }
 }
 

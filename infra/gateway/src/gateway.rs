@@ -161,7 +161,7 @@ impl Gateway {
         if let Ok(id) = RouteId::new(UNROUTED) {
             load.routes.entry(id).or_default().add(&self.unrouted.read());
         }
-        self.visitors.fill(self.table.routes().iter().map(|route| &route.id), load);
+        self.visitors.fill(self.table.routes(), load);
         let now = clock::instant();
         for upstream in self.services.iter().chain(&self.cloud) {
             load.upstreams.insert(upstream.name.to_string(), upstream.load(now));

@@ -9,8 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use spillway_model::config::{Config, Site};
 use spillway_model::load::{Load, VisitorLoad};
 use spillway_model::plan::SitePlan;
-use spillway_model::{ClientPrefix, Plan, RouteId, Salt, SiteId, rank};
+use spillway_model::{ClientPrefix, Plan, Salt, SiteId, rank};
 use spillway_part::counters::add;
+
+use crate::route::Route;
 
 /// What one site's clients ask here of one route; as in [`VisitorLoad`].
 #[derive(Debug, Default)]
@@ -101,19 +103,15 @@ impl Visitors {
     }
 
     /// Fills in a load report, where there is something to report.
-    pub(crate) fn fill<'r>(
-        &self,
-        routes: impl Iterator<Item = &'r RouteId> + Clone,
-        load: &mut Load,
-    ) {
+    pub(crate) fn fill(&self, routes: &[Route], load: &mut Load) {
         for guest in &self.sites {
-            let read = |(id, counters): (&RouteId, &Counters)| {
-                let (arrivals, left) =
-                    (counters.arrivals.load(Relaxed), counters.left.load(Relaxed));
-                (arrivals > 0).then(|| (id.clone(), VisitorLoad { arrivals, left }))
+            let read = |(route, counters): (&Route, &Counters)| {
+                let arrivals = counters.arrivals.load(Relaxed);
+                let left = counters.left.load(Relaxed);
+                (arrivals > 0).then(|| (route.id.clone(), VisitorLoad { arrivals, left }))
             };
             let asked: BTreeMap<_, _> =
-                routes.clone().zip(&guest.counters).filter_map(read).collect();
+                routes.iter().zip(&guest.counters).filter_map(read).collect();
             if !asked.is_empty() {
                 load.visitors.insert(guest.id.clone(), asked);
             }

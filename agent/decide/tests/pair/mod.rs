@@ -26,6 +26,9 @@ const TTL_STEPS: u64 = 50;
 pub(crate) const EAST: usize = 0;
 pub(crate) const WEST: usize = 1;
 
+/// Edits for a cloud whose side reports nothing.
+pub(crate) const NO_REPORT: &[(&str, &str)] = &[("no", "report")];
+
 /// Share of the requests, and bytes of an answer.
 const MIX: [(&str, f64, f64); 3] =
     [("code", 0.6, 520.0), ("qr", 0.2, 8_800.0), ("scan", 0.2, 380.0)];
@@ -50,6 +53,15 @@ pub(crate) fn config(helped: [&str; 2], edits: &[(&str, &str)]) -> Config {
     let sites = sites.concat().replace("bits_per_sec = 6_000_000", "bits_per_sec = 24_000_000");
     let sites = sites.replace("weighted_qps = 1500", "weighted_qps = 9000");
     let mut text = format!("{}{}{}", &EXAMPLE[..start], sites, &EXAMPLE[end..]);
+    if edits == NO_REPORT {
+        let (from, to) = (
+            text.find("# A cloud on this machine").unwrap(),
+            text.find("# A cloud on AWS").unwrap(),
+        );
+        text.replace_range(from..to, "");
+        return Config::parse(&text, Path::new("."))
+            .unwrap_or_else(|problems| panic!("{problems}"));
+    }
     for (from, to) in edits {
         assert!(text.contains(from), "{from} is not in the example");
         text = text.replace(from, to);
