@@ -12,7 +12,7 @@ use crate::bytes::LearnedBytes;
 use crate::chance;
 use crate::event::Usual;
 use crate::forecast::{Forecast, weight};
-use crate::observe::{CloudSense, Counts, SiteSense};
+use crate::observe::{CloudSense, SiteSense, Visits};
 use crate::policy::{Policy, RoutePolicy, SitePolicy};
 use crate::release::Trust;
 use crate::tier::KnobSet;
@@ -49,6 +49,9 @@ pub(crate) struct Demand {
     pub(crate) usual: Usual,
     /// Those of them that were served by the cloud last.
     cloud: Vec<f64>,
+    /// And by sites that help.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    helped: Vec<f64>,
     /// Learned weights by route; empty while those that are declared are used.
     #[serde(default)]
     weights: Arc<[f64]>,
@@ -66,6 +69,7 @@ impl Default for Demand {
             mix: Vec::new(),
             usual: Usual::default(),
             cloud: Vec::new(),
+            helped: Vec::new(),
             weights: Arc::default(),
             overhead: 1.0,
             skew: 0.0,
@@ -120,6 +124,18 @@ impl Expected {
         let served = if asked > room { room / asked } else { 1.0 };
         let sent_on = home * self.movable_requests * (1.0 - served) * 8.0 * REDIRECT_BYTES;
         self.pinned_bits + served * home * self.movable_bits + sent_on
+    }
+
+    /// This and those clients of another site whose ranks are from `from` on and below `to`.
+    pub(crate) fn with(&self, other: &Self, from: f64, to: f64) -> Self {
+        let part = home_part(from, other.skew) - home_part(to, other.skew);
+        Self {
+            movable_bits: self.movable_bits + part * other.movable_bits,
+            movable_spread: self.movable_spread + part * other.movable_spread,
+            movable_weight: self.movable_weight + part * other.movable_weight,
+            movable_requests: self.movable_requests + part * other.movable_requests,
+            ..*self
+        }
     }
 
     /// Multiplies rates; `grain` is what an answer's bits come to.
@@ -183,6 +199,19 @@ pub(crate) struct Now {
     pub(crate) failed: f64,
     /// Bits per second of 307s now.
     pub(crate) redirect_bits: f64,
+    /// Requests per second of clients of other sites that were served here.
+    pub(crate) visitors: f64,
+}
+
+/// What of one route was asked of a site by its own clients, in requests per second.
+#[derive(Debug, Clone, Copy)]
+struct Own {
+    /// Stayed there.
+    stayed: f64,
+    /// Was sent on from there or asked of a site that helps, at the least.
+    sent_on: f64,
+    /// Was asked of sites that help, and stayed there.
+    helped: f64,
 }
 
 /// What the cloud's side says of one site's spilled requests.
@@ -221,8 +250,9 @@ impl Demand {
         self.mix.resize(routes, 0.0);
         self.cloud.resize(routes, 0.0);
         let fresh = self.requests == Forecast::default();
+        let own = self.own(sense);
         let (lost, remembers) = match spilled {
-            Spilled::Lost(following) => self.lost(context, sense, *following),
+            Spilled::Lost(following) => self.lost(context, sense, &own, *following),
             _ => (Vec::new(), false),
         };
         let mut now = Now::default();
@@ -238,22 +268,21 @@ impl Demand {
         }
         let undegraded = learned.undegraded(policy);
         let mut rates = Vec::with_capacity(routes);
-        for (place, counts) in sense.routes.iter().enumerate() {
-            let stayed = counts.stayed();
-            let in_cloud = match spilled {
-                // What was sent on has arrived there or is about to.
-                Spilled::Counted(cloud, part) => {
-                    (cloud.routes[place].arrivals * part).max(counts.sent_on())
-                }
-                Spilled::Unknown => self.cloud[place].max(counts.sent_on()),
+        for (place, (counts, own)) in sense.routes.iter().zip(&own).enumerate() {
+            let Own { stayed, helped, .. } = *own;
+            let away = match spilled {
+                Spilled::Counted(cloud, part) => cloud.routes[place].arrivals * part + helped,
+                Spilled::Unknown => self.cloud[place] + helped,
                 Spilled::Inferred => {
                     let share = context.share.min(0.95);
-                    (stayed * share / (1.0 - share)).max(counts.sent_on())
+                    (stayed * share / (1.0 - share)).max(helped)
                 }
-                Spilled::Lost(_) => lost[place].max(counts.sent_on()),
+                Spilled::Lost(_) => lost[place] + helped,
             };
-            self.cloud[place] = in_cloud;
-            let rate = stayed + in_cloud;
+            // What was sent on has arrived there or is about to.
+            let away = away.max(own.sent_on);
+            self.cloud[place] = away - helped;
+            let rate = stayed + away;
             rates.push(rate);
             let gain = if fresh { 1.0 } else { weight(sense.secs, MIX_SECS) };
             self.mix[place] += gain * (rate - self.mix[place]);
@@ -261,7 +290,8 @@ impl Demand {
             now.requests += rate;
             bits.add(rate, self.mix[place], 8.0 * undegraded(place));
             weighted.add(rate, self.mix[place], weight);
-            now.home_weight += (stayed - counts.shed).max(0.0) * weight;
+            now.home_weight += (counts.stayed() - counts.shed).max(0.0) * weight;
+            now.visitors += (counts.stayed() - stayed).max(0.0);
             now.served_weight += counts.served * weight;
             now.failed += counts.failed;
             now.redirect_bits += counts.redirected * 8.0 * REDIRECT_BYTES;
@@ -289,6 +319,31 @@ impl Demand {
         now
     }
 
+    /// Whose requests those of each route were. What a site that helps does not say of them is what it said
+    /// last, or more.
+    fn own(&mut self, sense: &SiteSense) -> Vec<Own> {
+        let none = Visits::default();
+        let routes = sense.routes.iter().enumerate();
+        let own = routes.map(|(place, counts)| {
+            let visits = sense.visitors.values().filter_map(|routes| routes.get(place));
+            let visits = visits.fold(none, |sum, visits| sum.plus(visits));
+            let asked = sense.helped.get(place).copied().unwrap_or_default();
+            let known = asked.stayed();
+            let before = self.helped.get(place).copied().unwrap_or(0.0);
+            Own {
+                stayed: (counts.stayed() - visits.stayed()).max(0.0),
+                sent_on: (counts.sent_on() - visits.left).max(asked.arrivals),
+                helped: if sense.helped_unknown { known.max(before) } else { known },
+            }
+        });
+        let own: Vec<Own> = own.collect();
+        self.helped.clear();
+        if own.iter().any(|own| own.helped > 0.0) {
+            self.helped.extend(own.iter().map(|own| own.helped));
+        }
+        own
+    }
+
     /// Requests per second by route that a dead cloud leaves without an answer, and that nobody counts;
     /// and whether they are remembered rather than seen.
     ///
@@ -299,25 +354,27 @@ impl Demand {
         &self,
         context: &Context<'_>,
         sense: &SiteSense,
+        own: &[Own],
         following: Following,
     ) -> (Vec<f64>, bool) {
-        let stayed: f64 = sense.routes.iter().map(Counts::stayed).sum();
+        let stayed: f64 = own.iter().map(|own| own.stayed).sum();
+        let helped: f64 = own.iter().map(|own| own.helped).sum();
         let home = home_part(context.share, self.skew);
         let before = home_part(following.largest, self.skew);
         // A home that has no service for them tells nothing.
         let tells = before > 0.0 && sense.unserved.is_empty();
         let most = if tells { CHANCE * stayed / before } else { f64::INFINITY };
         let asked = self.requests.level();
-        let away = (asked.min(most) - stayed).max(0.0);
+        let away = (asked.min(most) - stayed - helped).max(0.0);
         let mix: f64 = self.mix.iter().sum();
         let seen = following.all && tells || mix <= 0.0;
-        let of_route = |counts: &Counts, spills: bool, usual: f64| {
-            let all = if spills && home > 0.0 { counts.stayed() / home } else { 0.0 };
-            let told = (all - counts.stayed()).max(0.0);
+        let of_route = |own: &Own, spills: bool, usual: f64| {
+            let all = if spills && home > 0.0 { own.stayed / home } else { 0.0 };
+            let told = (all - own.stayed - own.helped).max(0.0);
             if seen { told } else { told.max(away * usual / mix) }
         };
-        let places = sense.routes.iter().zip(&context.policy.routes).zip(&self.mix);
-        let lost = places.map(|((counts, route), usual)| of_route(counts, route.spills, *usual));
+        let places = own.iter().zip(&context.policy.routes).zip(&self.mix);
+        let lost = places.map(|((own, route), usual)| of_route(own, route.spills, *usual));
         (lost.collect(), !seen && asked <= most)
     }
 

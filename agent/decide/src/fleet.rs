@@ -167,10 +167,8 @@ impl<'a> FleetSense<'a> {
         tick_secs: f64,
     ) -> Self {
         let short = || views.iter().filter(|view| view.need.share() > view.most);
-        let needed: f64 =
-            short().map(|view| view.need.share() * view.expected.movable_weight).sum();
-        let missed: f64 =
-            short().map(|view| view.need.share() * view.expected.movable_requests).sum();
+        let needed: f64 = short().map(|view| view.beyond() * view.expected.movable_weight).sum();
+        let missed: f64 = short().map(|view| view.beyond() * view.expected.movable_requests).sum();
         let bits: f64 = views.iter().map(|view| view.expected.movable_bits).sum();
         let movable: f64 = views.iter().map(|view| view.expected.movable_requests).sum();
         let requests = requests.max(missed);

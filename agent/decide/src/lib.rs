@@ -16,6 +16,7 @@ mod event;
 mod flaps;
 mod fleet;
 mod forecast;
+mod help;
 mod knobs;
 mod lasting;
 mod lead;
@@ -41,7 +42,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use spillway_model::api::{Bound, CloudStatus, Decision, FleetStatus, ShareOrder, SiteStatus};
 use spillway_model::load::FleetLoad;
-use spillway_model::plan::{SitePlan, SpillMode, Tier};
+use spillway_model::plan::{Help, SitePlan, SpillMode, Tier};
 use spillway_model::{Fleet, Load, Plan, Share, SiteId, UnixMillis};
 
 pub use capacity::Capacity;
@@ -56,6 +57,7 @@ use cloud::Limit;
 use demand::{Context, Expected, Following, Now, Spilled};
 use event::Coming;
 use fleet::{FleetSense, FleetState};
+use help::{Offer, Room};
 use learning::Seen;
 use observe::{CloudSense, SiteSense, sense};
 use policy::SitePolicy;
@@ -116,6 +118,11 @@ pub(crate) struct View<'a> {
     pub(crate) share: f64,
     /// Largest share that the cloud takes.
     pub(crate) most: f64,
+    /// What other sites offer, in the order of ranks, and what they are given.
+    pub(crate) offers: Vec<Offer>,
+    pub(crate) helped: Vec<Help>,
+    /// What it could take of other sites' clients beside those it has, where it helps at all.
+    pub(crate) room: Option<Room>,
     /// The operator's order on the share.
     pub(crate) order: Option<&'a ShareOrder>,
     pub(crate) moved: Move,
@@ -134,6 +141,22 @@ impl View<'_> {
             _ => self.most,
         }
     }
+
+    /// The part of the clients that other sites would serve.
+    fn offered(&self) -> f64 {
+        self.offers.iter().map(|offer| offer.part).sum()
+    }
+
+    /// The part of the clients that needs the cloud.
+    fn beyond(&self) -> f64 {
+        (self.need.share() - self.offered()).max(0.0)
+    }
+
+    /// The part of the clients that other sites serve from now on.
+    fn helped(&self) -> f64 {
+        let bounds = self.helped.iter().map(|help| help.below.get());
+        bounds.fold(0.0, f64::max).min(self.moved.share())
+    }
 }
 
 /// Decides one tick.
@@ -144,10 +167,10 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
     let learned = policy.learned(&next);
     let policy = learned.as_ref();
 
-    let sensed = sense(policy, &mut next.readings, state.plan.generation, observation);
+    let sensed = sense(policy, &mut next.readings, &state.plan, observation);
     let there = fleet::heard(policy, observation);
     let limit = limit(policy, &mut next, &sensed.cloud, there.as_ref().ok().copied(), observation);
-    let parts = cloud_parts(policy, &next);
+    let parts = cloud_parts(policy, &next, &sensed.sites);
     let mut views = Vec::with_capacity(policy.sites.len());
     for ((site, sense), part) in policy.sites.iter().zip(sensed.sites).zip(parts) {
         let spilled = match &sensed.cloud {
@@ -160,6 +183,7 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
         views.push(view(policy, &mut next, site, sense, &spilled, why, observation));
     }
     learn_knobs(policy, &mut next, &views, orders, at);
+    help::offer(policy, &mut next, &mut views, limit.dead(), at);
     allot(policy, &next, &limit, &mut views);
     let in_force = next.tier.set(policy, orders, at);
     let bytes = next.learned.bytes(policy, &in_force, Trust::Likely);
@@ -175,6 +199,7 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
         let before = site.unraised.take();
         site.unraised = Unraised::step(before, view.site, &load, view.sense.secs, moved, at);
     }
+    help::give(policy, &mut next, &mut views, at);
 
     let verdict = shortage::verdict(policy, &next, &views, orders, at);
     let turned = next.tier.step(policy, &verdict, orders, at);
@@ -307,15 +332,22 @@ fn following(policy: &Policy, state: &State, site: &SitePolicy, at: UnixMillis) 
 
 /// Which part of the cloud's arrivals each site sent there. Their clients cannot be told apart
 /// there, so they are divided by what each site should have spilled.
-fn cloud_parts(policy: &Policy, state: &State) -> Vec<f64> {
+fn cloud_parts(policy: &Policy, state: &State, sensed: &[SiteSense]) -> Vec<f64> {
     let spilled = |site: &SitePolicy, share: f64| {
         state.sites.get(&site.id).map_or(0.0, |s| s.demand.requests() * share)
     };
     let sites = || policy.sites.iter();
-    let by_share: Vec<f64> =
-        sites().map(|site| spilled(site, state.plan.share(&site.id).get())).collect();
+    // Who followed an older plan there may be there still.
+    let in_cloud = |site: &SitePolicy| {
+        let followed = state.sites.get(&site.id).map(|kept| kept.in_cloud);
+        let plan = state.plan.sites.get(&site.id);
+        plan.map_or(0.0, SitePlan::in_cloud).max(followed.unwrap_or(0.0))
+    };
+    let by_share: Vec<f64> = sites().map(|site| spilled(site, in_cloud(site))).collect();
     let by_size: Vec<f64> = sites().map(|site| spilled(site, 1.0)).collect();
-    for weights in [by_share, by_size] {
+    // Where the plan sends nobody there, it was for want of room.
+    let displaced: Vec<f64> = sensed.iter().map(SiteSense::own_displaced).collect();
+    for weights in [by_share, displaced, by_size] {
         let sum: f64 = weights.iter().sum();
         if sum > 0.0 {
             return weights.iter().map(|weight| weight / sum).collect();
@@ -341,9 +373,10 @@ fn view<'a>(
     let plan = next.plan.sites.get(&site.id);
     let mode = plan.map_or(SpillMode::Redirect, |plan| plan.mode);
     let home_qps = plan.and_then(|plan| plan.home_qps);
+    let in_cloud = plan.map_or(0.0, SitePlan::in_cloud);
     let State { sites, learned, .. } = next;
     let kept = sites.entry(site.id.clone()).or_default();
-    let settling = kept.share.settling(at) || !settled;
+    let settling = kept.share.settling(at) || !settled || kept.host.hosts(at);
     let pressure = Pressure::of(site, &sense, settling);
     let mut view = View {
         site,
@@ -354,6 +387,9 @@ fn view<'a>(
         need: Need::default(),
         share,
         most: 1.0,
+        offers: Vec::new(),
+        helped: Vec::new(),
+        room: None,
         order: orders.share(&site.id, at),
         moved: Move::Kept(share),
         mode,
@@ -361,7 +397,7 @@ fn view<'a>(
         reweighed: None,
         sense: SiteSense::default(),
     };
-    if matches!(spilled, Spilled::Unknown) && (share > 0.0 || kept.demand.in_cloud()) {
+    if matches!(spilled, Spilled::Unknown) && (in_cloud > 0.0 || kept.demand.in_cloud()) {
         sense.gaps.push(cloud_gap.to_owned());
     }
     if sense.sees() {
@@ -448,26 +484,28 @@ fn learn_knobs(
     }
 }
 
-/// Divides what the cloud takes among the sites, in proportion to what each needs.
+/// Divides what the cloud takes among the sites, in proportion to what each needs beside what other sites
+/// offer.
 fn allot(policy: &Policy, state: &State, limit: &Limit, views: &mut [View<'_>]) {
     if limit.dead() {
         for view in views {
-            view.most = 0.0;
+            view.most = view.offered();
         }
         return;
     }
     let asked = |view: &View<'_>| {
         if view.sense.sees() {
-            view.need.share().max(0.0) * view.expected.movable_requests
+            view.beyond() * view.expected.movable_requests
         } else {
             let site = state.sites.get(&view.site.id);
-            view.share * site.map_or(0.0, |site| site.demand.requests())
+            let in_cloud = (view.share - view.offered()).max(0.0);
+            in_cloud * site.map_or(0.0, |site| site.demand.requests())
         }
     };
     let total: f64 = views.iter().map(asked).sum();
     let part = if total > limit.requests { limit.requests / total } else { return };
     for view in views {
-        view.most = part * view.need.share();
+        view.most = view.offered() + part * view.beyond();
         if limit.keeps || policy.routes.is_empty() {
             view.most = view.most.max(view.share);
         }
@@ -505,7 +543,14 @@ fn move_share(
     let before = site.share.clone();
     view.moved = match alone {
         _ if !view.sense.sees() => Move::Kept(view.share),
-        Some(at_once) => site.share.next_alone(policy, &view.need, at_once, view.share, at),
+        // As long as sites that help serve all that is away, nothing is as if the cloud were dead.
+        Some(_) if view.offered() > 0.0 && view.share <= view.offered() => {
+            site.share.next(policy, &view.need, allowed, view.share, at)
+        }
+        Some(at_once) => {
+            let shares = (view.share, view.offered());
+            site.share.next_alone(policy, &view.need, at_once, shares, at)
+        }
         None => site.share.next(policy, &view.need, allowed, view.share, at),
     };
     // Nobody is sent to a dead cloud, nor more home than it carries.
@@ -545,7 +590,8 @@ fn publish(
     let sites = views.iter().map(|view| {
         let share = Share::clamped(view.moved.share());
         let (mode, home_qps) = (view.mode, view.home_qps);
-        let plan = SitePlan { share, mode, dns_ttl_secs: policy.dns_ttl_secs, home_qps };
+        let helped = view.helped.clone();
+        let plan = SitePlan { share, mode, dns_ttl_secs: policy.dns_ttl_secs, home_qps, helped };
         (view.site.id.clone(), plan)
     });
     let plan = Plan {
@@ -571,6 +617,7 @@ fn publish(
 fn note_status(view: &View<'_>, status: &mut SiteStatus) {
     status.share = Share::clamped(view.moved.share());
     status.mode = view.mode;
+    status.helped = view.helped.iter().filter(|help| !help.below.is_zero()).cloned().collect();
     status.uplink_cap_bits_per_sec = view.site.cap;
     status.weighted_qps_max = view.site.weighted_qps;
     status.p95_limit_ms = view.site.p95_ms;
@@ -582,6 +629,7 @@ fn note_status(view: &View<'_>, status: &mut SiteStatus) {
         status.forecast_bits_per_sec = view.expected.bits();
         status.weighted_qps = view.now.home_weight;
         status.requests_per_sec = view.now.requests;
+        status.visitors_per_sec = view.now.visitors;
         status.p95_ms = view.sense.p95_ms;
         status.failed_per_sec = view.now.failed;
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use spillway_model::histogram;
 use spillway_model::load::{FunctionsLoad, Part, RouteLoad};
-use spillway_model::{Load, UnixMillis};
+use spillway_model::{Load, Plan, SiteId, UnixMillis};
 
 use crate::Observation;
 use crate::policy::{Policy, SitePolicy};
@@ -41,6 +41,9 @@ pub(crate) struct Reading {
     /// Over all routes. Readings before had none.
     #[serde(default)]
     displaced: u64,
+    /// Arrivals of visitors and those of them that left, by their site and by route.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    visitors: BTreeMap<SiteId, Vec<[u64; 2]>>,
 }
 
 /// All readings that the next tick subtracts from.
@@ -88,6 +91,24 @@ impl Counts {
     }
 }
 
+/// Requests per second of one route by clients of another site.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Visits {
+    pub(crate) arrivals: f64,
+    /// Sent on to the cloud.
+    pub(crate) left: f64,
+}
+
+impl Visits {
+    pub(crate) fn stayed(&self) -> f64 {
+        (self.arrivals - self.left).max(0.0)
+    }
+
+    pub(crate) fn plus(self, other: &Self) -> Self {
+        Self { arrivals: self.arrivals + other.arrivals, left: self.left + other.left }
+    }
+}
+
 /// What happened between two readings of one part.
 #[derive(Debug)]
 struct Delta {
@@ -100,6 +121,7 @@ struct Delta {
     duration_us: u64,
     throttled: f64,
     displaced: f64,
+    visitors: BTreeMap<SiteId, Vec<Visits>>,
 }
 
 /// The way out, over the last tick.
@@ -120,6 +142,12 @@ pub(crate) struct SiteSense {
     pub(crate) response_bits_per_sec: f64,
     /// Requests per second that left because home had no service or no room for them.
     pub(crate) displaced: f64,
+    /// What clients of other sites asked here, by their site and by route; counted in `routes` as well.
+    pub(crate) visitors: BTreeMap<SiteId, Vec<Visits>>,
+    /// What the site's own clients asked of others, by route; empty where that is nothing.
+    pub(crate) helped: Vec<Visits>,
+    /// Whether some of those are not known.
+    pub(crate) helped_unknown: bool,
     /// Gateways that gave rates.
     pub(crate) gateways: u32,
     pub(crate) uplink: Option<UplinkSense>,
@@ -138,6 +166,14 @@ impl SiteSense {
     /// Whether anything at all is known about the requests of this tick.
     pub(crate) fn sees(&self) -> bool {
         self.secs > 0.0
+    }
+
+    /// Requests per second of the site's own clients that were sent to the cloud for want of room, here or
+    /// where they visited.
+    pub(crate) fn own_displaced(&self) -> f64 {
+        let visitors: f64 = self.visitors.values().flatten().map(|visits| visits.left).sum();
+        let elsewhere: f64 = self.helped.iter().map(|visits| visits.left).sum();
+        (self.displaced - visitors).max(0.0) + elsewhere
     }
 
     /// Whether everything is known, which is what a share may be lowered on.
@@ -170,11 +206,13 @@ pub(crate) struct Sensed {
 pub(crate) fn sense(
     policy: &Policy,
     readings: &mut Readings,
-    generation: u64,
+    plan: &Plan,
     observation: &Observation,
 ) -> Sensed {
     let mut reader = Reader { policy, readings, observation, kept: Vec::new() };
-    let sites = policy.sites.iter().map(|site| reader.site(site, generation)).collect();
+    let sites = policy.sites.iter().map(|site| reader.site(site, plan.generation));
+    let mut sites: Vec<SiteSense> = sites.collect();
+    hand_over(policy, plan, &mut sites);
     let cloud = reader.cloud();
     let kept = reader.kept;
     // A part that is gone for good would otherwise be kept for ever.
@@ -182,6 +220,35 @@ pub(crate) fn sense(
         kept.contains(key) || observation.at.millis_since(reading.at) < 60_000
     });
     Sensed { sites, cloud }
+}
+
+/// Tells each site what others served of its clients, and that this is not known where a site that helps is
+/// not seen whole.
+fn hand_over(policy: &Policy, plan: &Plan, sites: &mut [SiteSense]) {
+    for (place, site) in
+        policy.sites.iter().enumerate().filter(|(_, site)| !site.helped_by.is_empty())
+    {
+        let mut helped = Vec::new();
+        for visits in sites.iter().filter_map(|other| other.visitors.get(&site.id)) {
+            helped.resize(policy.routes.len(), Visits::default());
+            helped.iter_mut().zip(visits).for_each(|(sum, visits)| *sum = sum.plus(visits));
+        }
+        let helps = |id: &SiteId| {
+            let plan = plan.sites.get(&site.id);
+            plan.is_some_and(|plan| plan.helped.iter().any(|help| help.site == *id))
+        };
+        let unseen = |other: &usize| {
+            let (id, sense) = (&policy.sites.get(*other)?.id, sites.get(*other)?);
+            (helps(id) && !sense.whole()).then_some(id)
+        };
+        let unseen: Vec<_> = site.helped_by.iter().filter_map(unseen).collect();
+        let Some(sense) = sites.get_mut(place) else { continue };
+        sense.helped_unknown = !unseen.is_empty();
+        sense.helped = helped;
+        for id in unseen {
+            sense.gaps.push(format!("{id} helps, and what it serves is not known whole"));
+        }
+    }
 }
 
 struct Reader<'a> {
@@ -219,6 +286,11 @@ impl Reader<'_> {
                     sense.secs = sense.secs.max(delta.secs);
                     sense.response_bits_per_sec += delta.response_bytes * 8.0;
                     sense.displaced += delta.displaced;
+                    for (site, visits) in delta.visitors {
+                        let sums = sense.visitors.entry(site).or_default();
+                        sums.resize(visits.len(), Visits::default());
+                        sums.iter_mut().zip(&visits).for_each(|(sum, v)| *sum = sum.plus(v));
+                    }
                     sense.gateways += 1;
                     add_buckets(&mut latency, &delta.latency);
                 }
@@ -387,7 +459,28 @@ impl Reading {
             duration_us: functions.map_or(0, |f| f.duration_us),
             throttled: functions.map_or(0, |f| f.throttled),
             displaced: load.routes.values().fold(0, |sum, r| sum.saturating_add(r.displaced)),
+            // Of sites that are in the configuration, which bounds them.
+            visitors: policy
+                .sites
+                .iter()
+                .filter_map(|site| Some((site.id.clone(), load.visitors.get(&site.id)?)))
+                .map(|(id, routes)| (id, policy.by_place(routes, |v| [v.arrivals, v.left])))
+                .collect(),
         }
+    }
+
+    /// Visitors since an earlier reading, per second; `None` when a counter went back.
+    fn visits(&self, earlier: &Self, secs: f64) -> Option<BTreeMap<SiteId, Vec<Visits>>> {
+        let rate = |now: u64, then: u64| Some(now.checked_sub(then)?.min(MOST) as f64 / secs);
+        let of_site = |(id, routes): (&SiteId, &Vec<[u64; 2]>)| {
+            let before = earlier.visitors.get(id);
+            let visits = routes.iter().enumerate().map(|(place, now)| {
+                let then = before.and_then(|routes| routes.get(place)).copied().unwrap_or([0; 2]);
+                Some(Visits { arrivals: rate(now[0], then[0])?, left: rate(now[1], then[1])? })
+            });
+            Some((id.clone(), visits.collect::<Option<Vec<_>>>()?))
+        };
+        self.visitors.iter().map(of_site).collect()
     }
 
     /// `None` when the process restarted in between: its boot changed, its clock went back, or a
@@ -417,6 +510,7 @@ impl Reading {
             duration_us: self.duration_us.checked_sub(earlier.duration_us)?,
             throttled: per_sec(self.throttled, earlier.throttled)?,
             displaced: per_sec(self.displaced, earlier.displaced)?,
+            visitors: self.visits(earlier, secs)?,
         };
         for (sum, (now, then)) in sums.iter_mut().zip(routes()) {
             let mut counted = *now;

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use spillway_model::config::ServiceInstance;
-use spillway_model::load::RouteLoad;
 use spillway_model::plan::{SpillMode, Tier};
 use spillway_model::{Config, KnobId, Plan, RouteId, Salt, SiteId};
 
@@ -60,6 +59,8 @@ pub(crate) struct SitePolicy {
     pub(crate) declared_qps: f64,
     pub(crate) p95_ms: f64,
     pub(crate) interface: bool,
+    /// Places of the sites that may help it in [`Policy::sites`], the first one first.
+    pub(crate) helped_by: Vec<usize>,
     /// Name and data address of each gateway, the two names a balancer may know it by.
     pub(crate) gateways: Vec<(String, String)>,
     /// Names of the services of each group of routes.
@@ -97,10 +98,10 @@ impl KnobPolicy {
 impl Policy {
     /// What `of` says of each route that a load has, in the order of the routes' places. Both have their order
     /// by name, and are walked through together.
-    pub(crate) fn by_place<T: Copy + Default>(
+    pub(crate) fn by_place<L, T: Copy + Default>(
         &self,
-        loads: &BTreeMap<RouteId, RouteLoad>,
-        of: impl Fn(&RouteLoad) -> T,
+        loads: &BTreeMap<RouteId, L>,
+        of: impl Fn(&L) -> T,
     ) -> Vec<T> {
         let mut all = vec![T::default(); self.routes.len()];
         let mut loads = loads.iter().peekable();
@@ -155,6 +156,11 @@ impl Policy {
                     declared_qps: site.capacity.weighted_qps,
                     p95_ms: site.capacity.p95_ms,
                     interface: site.uplink.interface.is_some(),
+                    helped_by: site
+                        .helped_by
+                        .iter()
+                        .filter_map(|id| config.sites.iter().position(|other| other.id == *id))
+                        .collect(),
                     gateways: site
                         .gateways
                         .iter()

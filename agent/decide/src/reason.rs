@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use spillway_model::api::{ClientExplain, ClientSite};
 use spillway_model::plan::{SpillMode, Tier};
-use spillway_model::rank::{rank, spilled};
-use spillway_model::{ClientPrefix, KnobId, Plan};
+use spillway_model::rank::{Place, place, rank};
+use spillway_model::{ClientPrefix, KnobId, Plan, SiteId};
 
 use crate::cloud::{Limit, Reach};
 use crate::policy::{KnobPolicy, Policy};
@@ -63,6 +63,7 @@ pub(crate) fn reasons(
             latency(view, &mut of_site);
         }
         movement(policy, view, &mut of_site);
+        help(view, views, &mut of_site);
         if view.sense.sees() {
             next_minute(policy, next, view, &mut of_site);
         }
@@ -367,6 +368,48 @@ fn movement(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
     }
 }
 
+/// Who helps the site and what they have left, and whom it helps.
+fn help(view: &View<'_>, views: &[View<'_>], lines: &mut Vec<String>) {
+    let mut from = 0.0;
+    for offer in view.offers.iter().filter(|_| view.moved.share() > 0.0) {
+        let name = &offer.site;
+        let to = (from + offer.part).min(view.moved.share()).max(from);
+        let host = views.iter().find(|other| other.site.id == *name);
+        let mut line = match to > from {
+            true => format!("help: {name} serves {} of the clients", percent(to - from)),
+            false => format!("help: none of {name}"),
+        };
+        if let Some(room) = host.and_then(|host| host.room).filter(|_| to > from) {
+            let (weight, left) = (room.weight, bits(room.bits));
+            line.push_str(&format!(", room for {weight:.0} weighted requests/s and {left} more"));
+        }
+        let needs = view.need.share() > to || to <= from;
+        if let Some(why) = offer.why.filter(|_| needs) {
+            let only = if to > from { "no more" } else { "none" };
+            line.push_str(&format!("; {only}, for {why}"));
+        }
+        lines.push(line);
+        from = to;
+    }
+    let guests: Vec<&str> = helped(view, views).map(SiteId::as_str).collect();
+    if !guests.is_empty() {
+        lines.push(format!(
+            "help: serves {:.0} requests/s for {}",
+            view.now.visitors,
+            guests.join(", ")
+        ));
+    }
+}
+
+/// The sites that a site helps.
+fn helped<'v>(view: &'v View<'_>, views: &'v [View<'_>]) -> impl Iterator<Item = &'v SiteId> {
+    let helps = |other: &&View<'_>| {
+        let mut helped = other.helped.iter().filter(|help| !help.below.is_zero());
+        helped.any(|help| help.site == view.site.id)
+    };
+    views.iter().filter(helps).map(|other| &other.site.id)
+}
+
 fn next_minute(policy: &Policy, next: &State, view: &View<'_>, lines: &mut Vec<String>) {
     let Some(site) = next.sites.get(&view.site.id) else { return };
     let none = KnobSet::default();
@@ -396,13 +439,16 @@ pub(crate) fn headline(next: &State, views: &[View<'_>], limit: &Limit) -> (Bind
     };
     let site = &worst.site.id;
     let asked = format!("{} asked of an uplink of {}", bits(worst.now.bits), bits(worst.site.cap));
-    let share = percent(worst.moved.share());
+    let share = percent((worst.moved.share() - worst.helped()).max(0.0));
     let tier = next.tier.tier;
     let failing = views.iter().find_map(|view| Some((view, view.service.failing?)));
     let mut text = if limit.dead() && worst.sense.sees() {
         let dead = format!("Tier {tier}. The cloud does not answer");
         match worst.moved.share() > 0.0 {
             _ if worst.service.down => format!("{dead}, and there is no healthy service at home"),
+            true if worst.moved.share() <= worst.helped() => {
+                format!("{dead}: the sites serve all themselves; {asked}")
+            }
             true => format!(
                 "{dead}: {site} serves as many as it carries, {share} are not served; {asked}"
             ),
@@ -424,11 +470,15 @@ pub(crate) fn headline(next: &State, views: &[View<'_>], limit: &Limit) -> (Bind
         format!("Tier {tier}. {all}; {site} uses {} of its uplink", percent(used))
     } else {
         let verb = match worst.moved {
+            _ if worst.moved.share() <= worst.helped() => "Helping one another",
             Move::Lowered(_) => "Coming back",
             _ => "Spilling",
         };
         format!("Tier {tier}. {verb}: {share} of {site} goes to the cloud; {asked}")
     };
+    for help in worst.helped.iter().filter(|help| !help.below.is_zero()) {
+        text.push_str(&format!("; {} helps {site}", help.site));
+    }
     if limit.dead() && !worst.sense.sees() {
         text.push_str("; the cloud does not answer");
     } else if binding == Binding::Cloud && tier == Tier::Normal && !limit.dead() {
@@ -453,16 +503,28 @@ pub fn explain_client(policy: &Policy, plan: &Plan, address: IpAddr) -> ClientEx
     let prefix = ClientPrefix::from(address);
     let rank = rank(&policy.salt, prefix);
     let sites = plan.sites.iter().map(|(id, site)| {
-        let goes = spilled(&policy.salt, prefix, site.share);
+        let goes = place(&policy.salt, prefix, site);
         let share = site.share.get();
-        let why = if share <= 0.0 {
-            "served at home: nobody is spilled".to_owned()
-        } else if goes {
-            format!("spilled to the cloud: its rank {rank:.4} is below the share {share:.4}")
-        } else {
-            format!("served at home: its rank {rank:.4} is not below the share {share:.4}")
+        let (helped_by, why) = match goes {
+            Place::Home if share <= 0.0 => (None, "served at home: nobody is spilled".to_owned()),
+            Place::Home => (
+                None,
+                format!("served at home: its rank {rank:.4} is not below the share {share:.4}"),
+            ),
+            Place::Site(helper) => {
+                let below = site.helped.iter().find(|help| help.site == *helper);
+                let below = below.map_or(0.0, |help| help.below.get().min(share));
+                let why = format!(
+                    "served by {helper}, which helps: its rank {rank:.4} is below {below:.4}"
+                );
+                (Some(helper.clone()), why)
+            }
+            Place::Cloud => (
+                None,
+                format!("spilled to the cloud: its rank {rank:.4} is below the share {share:.4}"),
+            ),
         };
-        (id.clone(), ClientSite { spilled: goes, why })
+        (id.clone(), ClientSite { spilled: goes != Place::Home, helped_by, why })
     });
     ClientExplain { prefix, rank, sites: sites.collect() }
 }

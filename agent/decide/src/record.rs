@@ -84,6 +84,7 @@ fn of(policy: &Policy, state: &State, view: &View<'_>) -> SiteRecord {
         binding: if cloud { Binding::Cloud } else { binding }.as_str().to_owned(),
         chosen: chosen(view),
         runner_up: runner_up(policy, view),
+        helped: view.helped.clone(),
         thresholds: if view.sense.sees() {
             thresholds(policy, view, demand)
         } else {

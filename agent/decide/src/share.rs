@@ -11,16 +11,16 @@ use crate::policy::{Policy, SitePolicy};
 use crate::window::{Span, Window};
 
 /// Shares are multiples of this.
-const STEP: f64 = 1.0 / 1024.0;
+pub(crate) const STEP: f64 = 1.0 / 1024.0;
 /// A smaller raise is not worth a generation while home stays under its caps, a smaller fall not
 /// either.
-const WORTH: f64 = 1.0 / 128.0;
+pub(crate) const WORTH: f64 = 1.0 / 128.0;
 /// What would be left of a share that nothing needs, and is smaller than this, ends at once.
 const REST: f64 = 1.0 / 64.0;
 /// Lowering is computed against this part of the target.
-const CALM: f64 = 0.9;
+pub(crate) const CALM: f64 = 0.9;
 /// A client that was moved is gone after this long: until then the last raise is under way.
-const SETTLE_MS: u64 = 2500;
+pub(crate) const SETTLE_MS: u64 = 2500;
 /// A share above what the cloud takes by more than this is brought down to it.
 const CLOUD_BAND: f64 = 0.05;
 /// What gateways send on by themselves, for want of room at home, needs no share. But it asks home first,
@@ -359,13 +359,13 @@ impl ShareState {
     /// No data is not zero, and lowers nothing. But this is data: every check of the cloud fails, so who
     /// is sent there is not served. Home is filled to its caps at once, and never over them. After that
     /// it takes more only when that has fitted for a dwell, for what came home in a moment's lull
-    /// could not leave again.
+    /// could not leave again. Who is served by a site that helps, the clients below `helped`, stays there.
     pub(crate) fn next_alone(
         &mut self,
         policy: &Policy,
         need: &Need,
         at_once: bool,
-        share: f64,
+        (share, helped): (f64, f64),
         at: UnixMillis,
     ) -> Move {
         self.window.push(dwell(policy), at, need.hard);
@@ -374,7 +374,7 @@ impl ShareState {
             false => self.window.max_over(dwell(policy), at),
         };
         // Some stay at home whatever comes, for nothing else would tell how much is asked.
-        let home = quantised(least.unwrap_or(1.0)).min(1.0 - STEP);
+        let home = quantised(least.unwrap_or(1.0)).min(1.0 - STEP).max(helped);
         if home >= share || (home > 0.0 && home + WORTH >= share) {
             return Move::Kept(share);
         }
@@ -553,6 +553,6 @@ fn quantised(share: f64) -> f64 {
     ((share / STEP).ceil() * STEP).clamp(0.0, 1.0)
 }
 
-fn dwell(policy: &Policy) -> Span {
+pub(crate) fn dwell(policy: &Policy) -> Span {
     Span::secs(policy.share_dwell_secs, policy.tick_ms)
 }

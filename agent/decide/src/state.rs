@@ -10,6 +10,7 @@ use crate::bytes::LearnedBytes;
 use crate::cloud::CloudState;
 use crate::demand::Demand;
 use crate::fleet::FleetState;
+use crate::help::{HelpState, HostState};
 use crate::lead::Leads;
 use crate::learning::Learning;
 use crate::levers::Levers;
@@ -52,6 +53,14 @@ pub(crate) struct SiteState {
     pub(crate) learning: Learning,
     #[serde(default)]
     pub(crate) unraised: Option<Unraised>,
+    /// What it has of sites that help it, and what it is as one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) help: BTreeMap<SiteId, HelpState>,
+    #[serde(default)]
+    pub(crate) host: HostState,
+    /// The part of its clients that the cloud serves, or did until they asked DNS again.
+    #[serde(default)]
+    pub(crate) in_cloud: f64,
     /// As last seen: what a blind tick shows.
     pub(crate) status: SiteStatus,
 }
@@ -99,6 +108,8 @@ impl State {
             site.service = ServiceState::default();
             site.learning.forget_present();
             site.unraised = None;
+            site.help.clear();
+            (site.host, site.in_cloud) = (HostState::default(), 0.0);
         }
         self
     }

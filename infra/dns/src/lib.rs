@@ -55,7 +55,13 @@ pub fn zones(config: &Config) -> Result<Zones, ZoneErrors> {
     let steered = zones.steer(&config.service.host);
     let cloud = &config.cloud;
     let cloud = zones.cloud(&config.service.slb_host, cloud.local.is_some(), &cloud.slb_addresses);
-    let errors: Vec<_> = [steered, cloud].into_iter().filter_map(Result::err).collect();
+    let named = config.sites.iter().enumerate().filter_map(|(place, site)| {
+        let host = site.host.as_deref()?;
+        Some(zones.site(place, host, &site.vips))
+    });
+    let named: Vec<_> = named.collect();
+    let errors: Vec<_> =
+        [steered, cloud].into_iter().chain(named).filter_map(Result::err).collect();
     if errors.is_empty() { Ok(zones) } else { Err(ZoneErrors(errors)) }
 }
 

@@ -137,6 +137,11 @@ impl<'a> Search<'a> {
                 self.addresses(steering.cloud.of(self.rtype), steering.cloud_ttl_secs);
                 return None;
             }
+            Role::Site(place) if address => {
+                let (addresses, ttl_secs) = self.snapshot.steering.site(place, self.rtype);
+                self.addresses(addresses, ttl_secs);
+                return None;
+            }
             _ => {}
         }
         if let Some(set) = node.set(self.rtype) {

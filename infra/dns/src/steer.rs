@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use hickory_proto::rr::{RData, RecordType};
-use spillway_model::rank::{affinity, rank, spilled};
+use spillway_model::plan::SitePlan;
+use spillway_model::rank::{self, Place, rank};
 use spillway_model::{ClientPrefix, Config, Plan, Salt, Share, SiteId};
 
 use crate::zone::Zones;
@@ -39,8 +40,7 @@ pub struct Steering {
 struct Site {
     id: SiteId,
     addresses: Addresses,
-    share: Share,
-    ttl_secs: u32,
+    plan: SitePlan,
 }
 
 /// Addresses as record data, by family.
@@ -83,33 +83,51 @@ impl Steering {
     /// Makes a plan ready. A site that the plan does not know spills nobody.
     #[must_use]
     pub fn new(config: &Config, plan: &Plan) -> Self {
-        let ttl_secs =
-            |id| plan.sites.get(id).map_or(config.dns.ttl_secs, |site| site.dns_ttl_secs);
+        let unknown =
+            |id: &SiteId| Plan::initial([id.clone()], config.dns.ttl_secs).sites.remove(id);
+        let of = |id| plan.sites.get(id).cloned().or_else(|| unknown(id));
         let sites: Vec<Site> = config
             .sites
             .iter()
-            .map(|site| Site {
-                id: site.id.clone(),
-                addresses: Addresses::new(&site.vips),
-                share: plan.share(&site.id),
-                ttl_secs: ttl_secs(&site.id),
+            .filter_map(|site| {
+                Some(Site {
+                    id: site.id.clone(),
+                    addresses: Addresses::new(&site.vips),
+                    plan: of(&site.id)?,
+                })
             })
             .collect();
+        let ttls = sites.iter().map(|site| site.plan.dns_ttl_secs);
         Self {
             salt: config.plan.salt,
             cloud: Addresses::new(&config.cloud.slb_addresses),
-            cloud_ttl_secs: sites.iter().map(|s| s.ttl_secs).min().unwrap_or(config.dns.ttl_secs),
+            cloud_ttl_secs: ttls.min().unwrap_or(config.dns.ttl_secs),
             sites,
         }
     }
 
-    /// The client's site: the one of the greatest affinity. Without a map of networks there is no
-    /// nearer or farther, but every name server agrees, and a site that is added or removed moves
-    /// only the clients that it gains or loses.
+    /// The addresses of the configuration's site at `place`, by their type, for its own name; none where
+    /// there is no such site.
+    pub(crate) fn site(&self, place: usize, rtype: RecordType) -> (&[RData], u32) {
+        let site = self.sites.get(place);
+        site.map_or((&[], self.cloud_ttl_secs), |site| {
+            (site.addresses.of(rtype), site.plan.dns_ttl_secs)
+        })
+    }
+
+    /// The client's site. Every name server agrees, and a site that is added or removed moves only the
+    /// clients that it gains or loses.
     fn home(&self, client: ClientPrefix) -> Option<&Site> {
-        match self.sites.as_slice() {
-            [only] => Some(only),
-            many => many.iter().max_by_key(|site| affinity(&self.salt, client, &site.id)),
+        rank::home(&self.salt, client, &self.sites, |site| &site.id)
+    }
+
+    /// The site that serves a client of `home`; `None` when the cloud does. A site that helps and is not
+    /// in the configuration is not known to be anywhere.
+    fn served_by<'s>(&'s self, client: ClientPrefix, home: &'s Site) -> Option<&'s Site> {
+        match rank::place(&self.salt, client, &home.plan) {
+            Place::Home => Some(home),
+            Place::Site(id) => self.sites.iter().find(|site| site.id == *id),
+            Place::Cloud => None,
         }
     }
 
@@ -121,9 +139,12 @@ impl Steering {
                 ttl_secs: self.cloud_ttl_secs,
             };
         };
-        let to_cloud = spilled(&self.salt, client, home.share);
-        let addresses = if to_cloud { &self.cloud } else { &home.addresses };
-        Choice { to_cloud, addresses, ttl_secs: home.ttl_secs }
+        let site = self.served_by(client, home);
+        Choice {
+            to_cloud: site.is_none(),
+            addresses: site.map_or(&self.cloud, |site| &site.addresses),
+            ttl_secs: home.plan.dns_ttl_secs,
+        }
     }
 }
 
@@ -138,6 +159,9 @@ pub struct Explanation {
     pub rank: f64,
     /// What its site spills; it is spilled when its rank is below.
     pub share: Share,
+    /// The other site that serves it, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub helped_by: Option<SiteId>,
     /// Whether the cloud serves it.
     pub to_cloud: bool,
     /// What it is told, both families.
@@ -157,7 +181,11 @@ pub fn explain(snapshot: &Snapshot, client: IpAddr) -> Explanation {
         client,
         site: home.map(|site| site.id.clone()),
         rank: rank(&steering.salt, client),
-        share: home.map_or(Share::ONE, |site| site.share),
+        share: home.map_or(Share::ONE, |site| site.plan.share),
+        helped_by: home.and_then(|home| {
+            let site = steering.served_by(client, home)?;
+            (site.id != home.id).then(|| site.id.clone())
+        }),
         to_cloud: choice.to_cloud,
         addresses: choice.addresses.all(),
         ttl_secs: choice.ttl_secs,

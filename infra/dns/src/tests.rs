@@ -1,6 +1,7 @@
 //! Tests of the whole: golden answers, packets at the edge of the protocol, properties, sockets.
 
 mod golden;
+mod help;
 mod packets;
 mod properties;
 mod sockets;

@@ -47,6 +47,8 @@ pub(crate) enum Role {
     Steered,
     /// The configuration: the addresses of the cloud's load balancer.
     Slb,
+    /// The configuration: the addresses of its site at this place.
+    Site(usize),
 }
 
 /// All records of one name and type.
@@ -173,7 +175,30 @@ impl Zones {
         local: bool,
         addresses: &[IpAddr],
     ) -> Result<(), ZoneError> {
-        let setting = "service.slb_host";
+        let told = "cloud.slb_addresses";
+        self.configured(("service.slb_host", host), Role::Slb, local, (told, addresses))
+    }
+
+    /// Does the same for the name of the configuration's site at `place`, if it has one.
+    ///
+    /// # Errors
+    /// When it is not a name, or in a zone of ours that has other `addresses`.
+    pub fn site(
+        &mut self,
+        place: usize,
+        host: &str,
+        addresses: &[IpAddr],
+    ) -> Result<(), ZoneError> {
+        self.configured(("site.host", host), Role::Site(place), false, ("site.vips", addresses))
+    }
+
+    fn configured(
+        &mut self,
+        (setting, host): (&'static str, &str),
+        role: Role,
+        local: bool,
+        (listed, addresses): (&str, &[IpAddr]),
+    ) -> Result<(), ZoneError> {
         let owner = name::parse(host.as_bytes(), Some(&Name::root()))
             .map_err(|reason| ZoneError::Name { setting, reason })?;
         let key = name::key(&owner);
@@ -197,7 +222,7 @@ impl Zones {
             Hit::Cut(_) | Hit::Dname(..) => false,
         };
         if silent {
-            zone.node(owner).role = Role::Slb;
+            zone.node(owner).role = role;
             return Ok(());
         }
         let (Hit::Node(node) | Hit::Wildcard(node)) = zone.find(&key) else { return Ok(()) };
@@ -210,8 +235,8 @@ impl Zones {
         }
         let list: Vec<_> = told.iter().map(ToString::to_string).collect();
         let reason = format!(
-            "its zone has {} for {owner}, cloud.slb_addresses has others: leave the record out of the \
-             zone, the configuration answers",
+            "its zone has {} for {owner}, {listed} has others: leave the record out of the zone, the \
+             configuration answers",
             list.join(", ")
         );
         Err(ZoneError::Name { setting, reason })

@@ -1,5 +1,6 @@
 //! What all requests of a gateway share.
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::admission::Admission;
 use crate::options::Options;
 use crate::route::{RouteError, Table};
 use crate::upstream::Upstream;
+use crate::visitors::Visitors;
 
 /// The route under which requests are counted that match none.
 pub(crate) const UNROUTED: &str = "unrouted";
@@ -26,6 +28,9 @@ pub(crate) const UNROUTED: &str = "unrouted";
 pub(crate) struct Gateway {
     pub(crate) site: SiteId,
     pub(crate) service: Service,
+    /// The names that sites have of their own, where clients of those that they help are sent.
+    hosts: BTreeMap<SiteId, String>,
+    pub(crate) visitors: Visitors,
     pub(crate) balancer: Balancer,
     /// Whether a PROXY header that is not believed was reported.
     pub(crate) disbelief: AtomicBool,
@@ -84,6 +89,12 @@ impl Gateway {
         Ok(Self {
             site: site.id.clone(),
             service: config.service.clone(),
+            hosts: config
+                .sites
+                .iter()
+                .filter_map(|site| Some((site.id.clone(), site.host.clone()?)))
+                .collect(),
+            visitors: Visitors::new(config, site, table.routes().len()),
             balancer: site.balancer.clone(),
             disbelief: AtomicBool::new(false),
             salt: config.plan.salt,
@@ -123,12 +134,23 @@ impl Gateway {
         host.is_empty()
             || host.eq_ignore_ascii_case(&self.service.host)
             || self.is_cloud(host)
+            || self.is_here(host)
             || self.table.has_host(host)
     }
 
     /// Whether a host is the cloud's load balancer, to which clients are sent.
     pub(crate) fn is_cloud(&self, host: &str) -> bool {
         host.eq_ignore_ascii_case(&self.service.slb_host)
+    }
+
+    /// Whether a host is the name of this site alone: who asks for that was sent here by another.
+    pub(crate) fn is_here(&self, host: &str) -> bool {
+        self.host_of(&self.site).is_some_and(|name| host.eq_ignore_ascii_case(name))
+    }
+
+    /// The name of a site alone.
+    pub(crate) fn host_of(&self, site: &SiteId) -> Option<&str> {
+        self.hosts.get(site).map(String::as_str)
     }
 
     /// Fills in a load report.
@@ -139,6 +161,7 @@ impl Gateway {
         if let Ok(id) = RouteId::new(UNROUTED) {
             load.routes.entry(id).or_default().add(&self.unrouted.read());
         }
+        self.visitors.fill(self.table.routes(), load);
         let now = clock::instant();
         for upstream in self.services.iter().chain(&self.cloud) {
             load.upstreams.insert(upstream.name.to_string(), upstream.load(now));

@@ -93,11 +93,17 @@ pub(crate) async fn handle(
         return place::too_large(record, draining);
     }
 
+    let visitor = gateway.visitors.of(&plan, &gateway.salt, prefix);
+    if let Some(visitor) = visitor {
+        record.visits(visitor.site);
+    }
     let facts = Facts {
         prefix,
         shed_by: &route.shed_by,
         spill: &route.spill,
         hopped: head.headers.get(headers::HOP) == Some(&gateway.hop),
+        sent: gateway.is_here(&host),
+        visits: visitor.map(|visitor| visitor.plan),
     };
     let verdict = verdict(&plan, &gateway.site, &gateway.salt, &facts, clock::now());
     let deadline = Instant::from_std(record.started() + route.deadline);
@@ -108,9 +114,14 @@ pub(crate) async fn handle(
             let own = shed(knob, tier, retry_after_secs, &record.request_id);
             return own.into_response(record, draining);
         }
-        Verdict::Redirect { why, max_age_secs } => {
-            record.decide(Outcome::Redirected, why.to_string());
-            return place::redirect(&gateway, target.as_ref(), Some(max_age_secs))
+        Verdict::Redirect { why, helper, max_age_secs } => {
+            let helper = helper.and_then(|id| Some((id, gateway.host_of(id)?)));
+            let (host, why) = match helper {
+                Some((id, host)) => (host, format!("{why}; {id} helps")),
+                None => (gateway.service.slb_host.as_str(), why.to_string()),
+            };
+            record.decide(Outcome::Redirected, why);
+            return place::redirect_to(&gateway, host, target.as_ref(), Some(max_age_secs))
                 .into_response(record, draining);
         }
         Verdict::Proxy { why } => (place::from_cloud(&route.spill), why.to_string()),

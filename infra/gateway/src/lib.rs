@@ -39,6 +39,7 @@ mod route;
 mod upload;
 mod upstream;
 mod verdict;
+mod visitors;
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -240,7 +240,17 @@ pub(crate) fn redirect(
     target: Option<&PathAndQuery>,
     max_age_secs: Option<u32>,
 ) -> Own {
-    let (host, port) = (&gateway.service.slb_host, gateway.service.port);
+    redirect_to(gateway, &gateway.service.slb_host, target, max_age_secs)
+}
+
+/// Sends the client to the same path and query at another host, as [`redirect`].
+pub(crate) fn redirect_to(
+    gateway: &Gateway,
+    host: &str,
+    target: Option<&PathAndQuery>,
+    max_age_secs: Option<u32>,
+) -> Own {
+    let port = gateway.service.port;
     let target = target.map_or("/", PathAndQuery::as_str);
     let control =
         max_age_secs.map_or("no-store".to_owned(), |secs| format!("private, max-age={secs}"));

@@ -23,7 +23,7 @@ const CLIENT_LEFT: u16 = 499;
 pub(crate) enum Outcome {
     /// Answered by an upstream at home.
     Served,
-    /// Answered 307 towards the cloud.
+    /// Answered 307 towards the cloud or a site that helps.
     Redirected,
     /// Answered by the cloud, over the link.
     Proxied,
@@ -63,6 +63,8 @@ pub(crate) struct Record {
     path: String,
     route: Option<usize>,
     displaced: bool,
+    /// Of a visitor: the place of its site.
+    visitor_of: Option<usize>,
     outcome: Outcome,
     reason: Cow<'static, str>,
     upstream: Option<Arc<str>>,
@@ -93,6 +95,7 @@ impl Record {
             path: String::new(),
             route: None,
             displaced: false,
+            visitor_of: None,
             outcome: Outcome::Failed,
             reason: Cow::Borrowed("the client left before the answer"),
             upstream: None,
@@ -111,6 +114,14 @@ impl Record {
     pub(crate) fn routed(&mut self, route: usize) {
         self.route = Some(route);
         add(&self.counters().arrivals, 1);
+    }
+
+    /// Says that its client is of another site, and counts that.
+    pub(crate) fn visits(&mut self, site: usize) {
+        self.visitor_of = Some(site);
+        if let Some(route) = self.route {
+            self.gateway.visitors.arrived(site, route);
+        }
     }
 
     /// Says that it matches no route and counts the arrival.
@@ -167,8 +178,12 @@ impl Drop for Record {
             Outcome::Failed => add(&counters.failed, 1),
             Outcome::Refused => {}
         }
-        if self.displaced && matches!(self.outcome, Outcome::Redirected | Outcome::Proxied) {
+        let left = matches!(self.outcome, Outcome::Redirected | Outcome::Proxied);
+        if self.displaced && left {
             add(&counters.displaced, 1);
+        }
+        if let (Some(site), Some(route), true) = (self.visitor_of, self.route, left) {
+            self.gateway.visitors.left(site, route);
         }
         let Some(log) = &self.gateway.log else { return };
         let table = &self.gateway.table;

@@ -1,12 +1,13 @@
 //! What to do with a request: a pure function of the plan and of facts about the request.
 //!
 //! A knob sheds before anything is spilled: at the tier that turns it on, the cloud is what falls
-//! short. A request that has hopped once is served where it is, so no pair of plans can make it loop.
+//! short. A request that has hopped once is served where it is, and who was sent to a site goes on to the
+//! cloud at most, so no pair of plans can make it loop.
 
 use std::fmt;
 
-use spillway_model::plan::SpillMode;
-use spillway_model::rank::{rank, spilled};
+use spillway_model::plan::{SitePlan, SpillMode};
+use spillway_model::rank::{Place, place, rank};
 use spillway_model::{ClientPrefix, KnobId, Plan, Salt, Share, SiteId, Tier, UnixMillis};
 
 /// What is known of a request when it is decided on.
@@ -19,6 +20,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) spill: &'a [SpillMode],
     /// Whether it was sent here by a gateway's redirect or proxying.
     pub(crate) hopped: bool,
+    /// Whether it asks for this site by its own name, and so was sent here.
+    pub(crate) sent: bool,
+    /// Of a visitor: what its own site is told.
+    pub(crate) visits: Option<&'a SitePlan>,
 }
 
 /// Why a request is spilled.
@@ -39,8 +44,8 @@ impl fmt::Display for Ranked {
 pub(crate) enum Verdict<'a> {
     /// Answer 503 on a knob's behalf; the client is asked back after so many seconds.
     Shed { knob: &'a KnobId, tier: Tier, retry_after_secs: u64 },
-    /// Answer 307 to the cloud, good for so many seconds.
-    Redirect { why: Ranked, max_age_secs: u32 },
+    /// Answer 307 to the cloud, or to a site that helps, good for so many seconds.
+    Redirect { why: Ranked, helper: Option<&'a SiteId>, max_age_secs: u32 },
     /// Forward to the cloud.
     Proxy { why: Ranked },
     /// Serve at home; where home cannot, it may leave as said, if at all.
@@ -49,7 +54,7 @@ pub(crate) enum Verdict<'a> {
 
 /// Decides. `site` is the gateway's own.
 pub(crate) fn verdict<'a>(
-    plan: &Plan,
+    plan: &'a Plan,
     site: &SiteId,
     salt: &Salt,
     facts: &Facts<'a>,
@@ -67,17 +72,24 @@ pub(crate) fn verdict<'a>(
     let Some(instruction) = instruction else {
         return home("the plan does not know this site");
     };
-    if !spilled(salt, facts.prefix, instruction.share) {
-        return home("not spilled");
-    }
-    let why = Ranked { rank: rank(salt, facts.prefix), share: instruction.share };
+    let placed = |plan| place(salt, facts.prefix, plan);
+    // Who came from another site is not sent to a third.
+    let stays = facts.sent || facts.visits.is_some() || !facts.spill.contains(&SpillMode::Redirect);
+    let (helper, by) = match (placed(instruction), facts.visits) {
+        (Place::Cloud, _) => (None, instruction),
+        (Place::Site(id), _) => (Some(id).filter(|_| !stays), instruction),
+        // A visitor leaves as soon as its own site's plan has it in the cloud. Home it is not sent back to:
+        // name servers do that.
+        (Place::Home, Some(visited)) if placed(visited) == Place::Cloud => (None, visited),
+        (Place::Home, Some(_)) => return home("visits"),
+        (Place::Home, None) => return home("not spilled"),
+    };
+    let why = Ranked { rank: rank(salt, facts.prefix), share: by.share };
     match mode {
         _ if facts.hopped => home("has hopped before"),
         None => home("the route stays at home"),
-        Some(SpillMode::Redirect) => {
-            Verdict::Redirect { why, max_age_secs: instruction.dns_ttl_secs }
-        }
-        Some(SpillMode::Proxy) => Verdict::Proxy { why },
+        Some(SpillMode::Proxy) if helper.is_none() => Verdict::Proxy { why },
+        Some(_) => Verdict::Redirect { why, helper, max_age_secs: instruction.dns_ttl_secs },
     }
 }
 
@@ -96,7 +108,7 @@ fn retry_after_secs(rank: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use spillway_model::plan::KnobLease;
+    use spillway_model::plan::{Help, KnobLease};
 
     use super::*;
 
@@ -142,7 +154,7 @@ mod tests {
             octets: [u8; 3], a in 0.0..=1.0, b in 0.0..=1.0, mode in any_mode(), spill in any_spill(),
         ) {
             let prefix = ClientPrefix::V4(octets);
-            let facts = Facts { prefix, shed_by: &[], spill: &spill, hopped: false };
+            let facts = Facts { prefix, shed_by: &[], spill: &spill, hopped: false, sent: false, visits: None };
             let (low, high) = if a < b { (a, b) } else { (b, a) };
             let (low, high) = (plan(low, mode, None), plan(high, mode, None));
             if leaves(&verdict(&low, &east(), &SALT, &facts, NOW)) {
@@ -155,15 +167,15 @@ mod tests {
             octets: [u8; 3], share in 0.0..=1.0, mode in any_mode(), spill in any_spill(),
         ) {
             let prefix = ClientPrefix::V4(octets);
-            let facts = Facts { prefix, shed_by: &[], spill: &spill, hopped: false };
+            let facts = Facts { prefix, shed_by: &[], spill: &spill, hopped: false, sent: false, visits: None };
             let plan = plan(share, mode, None);
-            let expected = !spill.is_empty() && spilled(&SALT, prefix, Share::clamped(share));
+            let expected = !spill.is_empty() && rank(&SALT, prefix) < share;
             prop_assert_eq!(leaves(&verdict(&plan, &east(), &SALT, &facts, NOW)), expected);
         }
 
         #[test]
         fn nothing_hops_twice(octets: [u8; 3], share in 0.0..=1.0, mode in any_mode(), spill in any_spill()) {
-            let facts = Facts { prefix: ClientPrefix::V4(octets), shed_by: &[], spill: &spill, hopped: true };
+            let facts = Facts { prefix: ClientPrefix::V4(octets), shed_by: &[], spill: &spill, hopped: true, sent: false, visits: None };
             let plan = plan(share, mode, None);
             let home = matches!(
                 verdict(&plan, &east(), &SALT, &facts, NOW), Verdict::Home { otherwise: None, .. }
@@ -177,7 +189,7 @@ mod tests {
         ) {
             let knobs = [(KnobId::new("essential-only").unwrap(), Tier::Severe)];
             let spill = [SpillMode::Redirect];
-            let facts = Facts { prefix: ClientPrefix::V4(octets), shed_by: &knobs, spill: &spill, hopped };
+            let facts = Facts { prefix: ClientPrefix::V4(octets), shed_by: &knobs, spill: &spill, hopped, sent: false, visits: None };
             let plan = plan(share, SpillMode::Redirect, Some(UnixMillis(until)));
             match verdict(&plan, &east(), &SALT, &facts, NOW) {
                 Verdict::Shed { tier, retry_after_secs, .. } => {
@@ -191,7 +203,7 @@ mod tests {
 
         #[test]
         fn only_a_mode_the_route_allows_is_used(octets: [u8; 3], mode in any_mode(), spill in any_spill()) {
-            let facts = Facts { prefix: ClientPrefix::V4(octets), shed_by: &[], spill: &spill, hopped: false };
+            let facts = Facts { prefix: ClientPrefix::V4(octets), shed_by: &[], spill: &spill, hopped: false, sent: false, visits: None };
             let used = match verdict(&plan(1.0, mode, None), &east(), &SALT, &facts, NOW) {
                 Verdict::Redirect { max_age_secs, .. } => {
                     prop_assert_eq!(max_age_secs, 5);
@@ -210,11 +222,94 @@ mod tests {
         }
     }
 
+    /// East is helped by west, up to a rank.
+    fn helped(share: f64, below: f64) -> Plan {
+        let mut plan = plan(share, SpillMode::Redirect, None);
+        let help = Help { site: west(), below: Share::clamped(below), until: Share::ONE };
+        let unhelped = plan.sites[&east()].clone();
+        plan.sites.get_mut(&east()).unwrap().helped = vec![help];
+        plan.sites.insert(west(), SitePlan { share: Share::ZERO, ..unhelped });
+        plan
+    }
+
+    fn west() -> SiteId {
+        SiteId::new("west").unwrap()
+    }
+
+    proptest! {
+        /// A client goes from its site to where name servers send it, and from there to the cloud at most.
+        #[test]
+        fn a_request_takes_the_way_of_dns_and_ends(
+            octets: [u8; 3], share in 0.0..=1.0, below in 0.0..=1.0, wests in 0.0..=0.5,
+        ) {
+            let prefix = ClientPrefix::V4(octets);
+            let mut plan = helped(share, below);
+            plan.sites.get_mut(&west()).unwrap().share = Share::clamped(wests);
+            let facts = |sent, visits| Facts {
+                prefix, shed_by: &[], spill: &[SpillMode::Redirect], hopped: false, sent, visits,
+            };
+            let at_home = verdict(&plan, &east(), &SALT, &facts(false, None), NOW);
+            match (place(&SALT, prefix, &plan.sites[&east()]), at_home) {
+                (Place::Home, Verdict::Home { .. }) => {}
+                (Place::Cloud, Verdict::Redirect { helper: None, .. }) => {}
+                (Place::Site(id), Verdict::Redirect { helper: Some(to), .. }) => prop_assert_eq!(id, to),
+                other => prop_assert!(false, "{:?}", other),
+            }
+            // However it came to west, it stays there or goes to the cloud: as the plan of west has it for
+            // everybody, and that of east for its own.
+            let visits = Some(&plan.sites[&east()]);
+            let in_cloud = place(&SALT, prefix, &plan.sites[&east()]) == Place::Cloud;
+            for (sent, visits) in [(true, visits), (false, visits), (true, None)] {
+                let leaves = rank(&SALT, prefix) < wests || visits.is_some() && in_cloud;
+                match verdict(&plan, &west(), &SALT, &facts(sent, visits), NOW) {
+                    Verdict::Redirect { helper: None, .. } => prop_assert!(leaves),
+                    Verdict::Home { .. } => prop_assert!(!leaves),
+                    other => prop_assert!(false, "{:?}", other),
+                }
+            }
+        }
+
+        /// Two sites that each think that the other helps do not play with a client.
+        #[test]
+        fn plans_of_two_generations_send_nobody_round(octets: [u8; 3], share in 0.0..=1.0) {
+            let prefix = ClientPrefix::V4(octets);
+            let mut plan = helped(share, 1.0);
+            let back = Help { site: east(), below: Share::ONE, until: Share::ZERO };
+            let west_plan = plan.sites.get_mut(&west()).unwrap();
+            (west_plan.share, west_plan.helped) = (Share::ONE, vec![back]);
+            let spill = [SpillMode::Redirect];
+            let sent = Facts { prefix, shed_by: &[], spill: &spill, hopped: false, sent: true, visits: None };
+            for site in [east(), west()] {
+                let to = verdict(&plan, &site, &SALT, &sent, NOW);
+                prop_assert!(!matches!(to, Verdict::Redirect { helper: Some(_), .. }), "{:?}", to);
+            }
+        }
+    }
+
+    #[test]
+    fn what_goes_over_the_link_goes_to_the_cloud() {
+        let prefix = ClientPrefix::V4([127, 0, 0]);
+        let mut plan = helped(1.0, 1.0);
+        let goes = |plan: &Plan, spill: &[SpillMode]| {
+            let facts =
+                Facts { prefix, shed_by: &[], spill, hopped: false, sent: false, visits: None };
+            match verdict(plan, &east(), &SALT, &facts, NOW) {
+                Verdict::Redirect { helper, .. } => helper.is_some(),
+                Verdict::Proxy { .. } => false,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(!goes(&plan, &[SpillMode::Proxy]));
+        plan.sites.get_mut(&east()).unwrap().mode = SpillMode::Proxy;
+        assert!(goes(&plan, &[SpillMode::Proxy, SpillMode::Redirect]));
+    }
+
     #[test]
     fn a_site_the_plan_does_not_know_spills_nothing() {
         let spill = [SpillMode::Redirect];
         let prefix = ClientPrefix::V4([127, 0, 0]);
-        let facts = Facts { prefix, shed_by: &[], spill: &spill, hopped: false };
+        let facts =
+            Facts { prefix, shed_by: &[], spill: &spill, hopped: false, sent: false, visits: None };
         let west = SiteId::new("west").unwrap();
         let plan = plan(1.0, SpillMode::Redirect, None);
         assert!(matches!(verdict(&plan, &west, &SALT, &facts, NOW), Verdict::Home { .. }));

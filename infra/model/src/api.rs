@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{EventId, KnobId, SiteId};
 use crate::load::{FleetLoad, Part};
-use crate::plan::{Fleet, Plan, SpillMode, Tier};
+use crate::plan::{Fleet, Help, Plan, SpillMode, Tier};
 use crate::prefix::ClientPrefix;
 use crate::rank::Share;
 use crate::time::UnixMillis;
@@ -72,6 +72,12 @@ pub struct SiteStatus {
     pub share: Share,
     /// Mode in the plan.
     pub mode: SpillMode,
+    /// Other sites that serve the first of the share's clients.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub helped: Vec<Help>,
+    /// Requests per second of other sites' clients that are served here.
+    #[serde(default)]
+    pub visitors_per_sec: f64,
     /// Bits per second leaving.
     pub uplink_bits_per_sec: f64,
     /// The cap of that.
@@ -171,6 +177,9 @@ pub struct SiteRecord {
     /// What would have been done otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner_up: Option<Alternative>,
+    /// Other sites that serve the first of the share's clients.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub helped: Vec<Help>,
     /// Where the decision would have been another.
     pub thresholds: Thresholds,
     /// What the share before the last rise would have come to, until the share is back there.
@@ -275,8 +284,11 @@ pub struct ClientExplain {
 /// Where one client of one site goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientSite {
-    /// Whether it is served by the cloud.
+    /// Whether it is served elsewhere.
     pub spilled: bool,
+    /// The site that serves it then, if it is not the cloud.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub helped_by: Option<SiteId>,
     /// The sentence that says why.
     pub why: String,
 }
@@ -565,7 +577,7 @@ mod tests {
             [("192.0.2.7", "192.0.2.0/24"), ("2001:db8:1::7", "2001:db8:1::/48")]
         {
             let address: std::net::IpAddr = address.parse().unwrap();
-            let site = ClientSite { spilled: true, why: "its rank".to_owned() };
+            let site = ClientSite { spilled: true, helped_by: None, why: "its rank".to_owned() };
             let client = ClientExplain {
                 prefix: address.into(),
                 rank: 0.25,

@@ -67,6 +67,9 @@ pub struct Load {
     /// Of whoever makes the cloud what the plan says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<FleetLoad>,
+    /// Of a gateway: what clients of other sites, which its own helps, have asked; by their site.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub visitors: BTreeMap<SiteId, BTreeMap<RouteId, VisitorLoad>>,
     /// Upstreams and their health as this process sees them (balancer, gateway).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub upstreams: BTreeMap<String, UpstreamLoad>,
@@ -90,6 +93,7 @@ impl Load {
             functions: None,
             dns: None,
             fleet: None,
+            visitors: BTreeMap::new(),
             upstreams: BTreeMap::new(),
         }
     }
@@ -111,7 +115,7 @@ pub struct RouteLoad {
     pub arrivals: u64,
     /// Answered from here: by an on-prem upstream, or, of the cloud's side, by a function.
     pub served: u64,
-    /// Answered 307 towards the cloud.
+    /// Answered 307 towards the cloud or a site that helps.
     pub redirected: u64,
     /// Forwarded to the cloud over the link.
     pub proxied: u64,
@@ -130,6 +134,16 @@ pub struct RouteLoad {
     /// would be most of it.
     #[serde(skip)]
     pub latency: Vec<u64>,
+}
+
+/// Requests of one route by clients of one other site. They are counted in [`RouteLoad`] as well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VisitorLoad {
+    /// Requests that arrived.
+    pub arrivals: u64,
+    /// Of those, redirected or proxied to the cloud.
+    pub left: u64,
 }
 
 /// The site's way out.

@@ -107,6 +107,46 @@ pub struct SitePlan {
     /// not held to it. Without it home is given all that stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub home_qps: Option<f64>,
+    /// Who serves the first of those that `share` sends away, in the order of ranks; the cloud serves the
+    /// rest of them. Absent in plans without help.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub helped: Vec<Help>,
+}
+
+/// What another site serves of one that spills.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Help {
+    /// The site that helps.
+    pub site: SiteId,
+    /// It serves the spilled clients with a rank below this that none before it in the list serves.
+    pub below: Share,
+    /// While some clients may still follow an older plan that sent more: the bound of that one. Gateways of
+    /// the site that helps know by it whose clients these are, and send on those that are the cloud's by now.
+    #[serde(default, skip_serializing_if = "Share::is_zero")]
+    pub until: Share,
+}
+
+impl Help {
+    /// The rank below which clients may come.
+    #[must_use]
+    pub fn visits_below(&self) -> Share {
+        if self.until > self.below { self.until } else { self.below }
+    }
+}
+
+impl SitePlan {
+    /// The part of the site's clients that other sites serve.
+    #[must_use]
+    pub fn helped_below(&self) -> Share {
+        let bounds = self.helped.iter().map(|help| help.below.get().min(self.share.get()));
+        Share::clamped(bounds.fold(0.0, f64::max))
+    }
+
+    /// The part of the site's clients that the cloud serves.
+    #[must_use]
+    pub fn in_cloud(&self) -> f64 {
+        (self.share.get() - self.helped_below().get()).max(0.0)
+    }
 }
 
 /// One knob that is on.
@@ -180,6 +220,7 @@ impl Plan {
             mode: SpillMode::Redirect,
             dns_ttl_secs,
             home_qps: None,
+            helped: Vec::new(),
         };
         Self {
             generation: 0,
@@ -343,6 +384,25 @@ mod tests {
         let some = Plan { fleet, ..plan() };
         assert!(!some.same_instruction(&none));
         let text = serde_json::to_string(&some).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), some);
+    }
+
+    #[test]
+    fn help_is_an_instruction_and_none_leaves_no_trace() {
+        let none = plan();
+        assert!(!serde_json::to_string(&none).unwrap().contains("helped"));
+        let mut some = plan();
+        for site in some.sites.values_mut() {
+            site.share = Share::clamped(0.5);
+            let west = SiteId::new("west").unwrap();
+            site.helped = vec![Help { site: west, below: Share::clamped(0.2), until: Share::ZERO }];
+            assert_eq!((site.helped_below().get(), site.in_cloud()), (0.2, 0.3));
+            site.share = Share::clamped(0.1);
+            assert_eq!((site.helped_below().get(), site.in_cloud()), (0.1, 0.0));
+        }
+        assert!(!some.same_instruction(&none));
+        let text = serde_json::to_string(&some).unwrap();
+        assert!(!text.contains("until\":0"), "{text}");
         assert_eq!(serde_json::from_str::<Plan>(&text).unwrap(), some);
     }
 

@@ -2,8 +2,9 @@
 //!
 //! A client is spilled when `rank < share`. Ranks are uniform in [0,1) and fixed per salt, so the
 //! clients spilled at a share are a subset of those spilled at any larger one: raising a share moves
-//! no client back, and lowering it returns those that came last first. The name servers and the
-//! gateways all call [`spilled`]; there is no second definition.
+//! no client back, and lowering it returns those that came last first. Of the spilled, those of the
+//! lowest ranks go to the sites that help and the rest to the cloud, which so is the first to be empty
+//! again. The name servers and the gateways all call [`place`]; there is no second definition.
 
 use std::fmt;
 use std::hash::Hasher as _;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
 use crate::ids::SiteId;
+use crate::plan::SitePlan;
 use crate::prefix::ClientPrefix;
 
 /// The 128-bit key of the rank hash, written as 32 hexadecimal digits. Clients cannot choose their
@@ -85,6 +87,12 @@ impl Share {
         if value.is_nan() { Self::ZERO } else { Self(value.clamp(0.0, 1.0)) }
     }
 
+    /// Whether it is nobody.
+    #[must_use]
+    pub fn is_zero(&self) -> bool {
+        self.0 <= 0.0
+    }
+
     /// The fraction.
     #[must_use]
     pub fn get(self) -> f64 {
@@ -122,10 +130,46 @@ pub fn rank(salt: &Salt, prefix: ClientPrefix) -> f64 {
     numerator / 9_007_199_254_740_992.0
 }
 
-/// Whether a client of `prefix` is served by the cloud when the site spills `share` of its clients.
+/// Whether a client of `prefix` is served elsewhere when the site spills `share` of its clients.
 #[must_use]
 pub fn spilled(salt: &Salt, prefix: ClientPrefix, share: Share) -> bool {
     rank(salt, prefix) < share.0
+}
+
+/// Where a client is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place<'p> {
+    /// At its own site.
+    Home,
+    /// At another site, which helps.
+    Site(&'p SiteId),
+    /// In the cloud.
+    Cloud,
+}
+
+/// Where a client of `prefix` is served when its own site does as `plan` says.
+#[must_use]
+pub fn place<'p>(salt: &Salt, prefix: ClientPrefix, plan: &'p SitePlan) -> Place<'p> {
+    if !spilled(salt, prefix, plan.share) {
+        return Place::Home;
+    }
+    let helper = plan.helped.iter().find(|help| spilled(salt, prefix, help.below));
+    helper.map_or(Place::Cloud, |help| Place::Site(&help.site))
+}
+
+/// The site of a client of `prefix`: the one of the greatest [`affinity`], the last of equals. Without a
+/// map of networks there is no nearer or farther, but all who ask agree.
+#[must_use]
+pub fn home<'s, S>(
+    salt: &Salt,
+    prefix: ClientPrefix,
+    sites: &'s [S],
+    id: impl Fn(&S) -> &SiteId,
+) -> Option<&'s S> {
+    match sites {
+        [only] => Some(only),
+        many => many.iter().max_by_key(|site| affinity(salt, prefix, id(site))),
+    }
 }
 
 /// How much a client prefix belongs to a site: its home is the site with the greatest affinity
@@ -160,6 +204,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Plan;
+    use crate::plan::Help;
 
     const SALT: Salt = Salt::new(*b"0123456789abcdef");
 
@@ -205,9 +251,7 @@ mod tests {
     #[test]
     fn a_third_site_takes_only_its_own_third() {
         let sites = ["east", "west", "north"].map(|id| SiteId::new(id).unwrap());
-        let home = |prefix, sites: &[SiteId]| {
-            sites.iter().max_by_key(|site| affinity(&SALT, prefix, site)).cloned().unwrap()
-        };
+        let home = |prefix, sites: &[SiteId]| home(&SALT, prefix, sites, |id| id).cloned().unwrap();
         let mut moved = 0;
         for i in 0..=u16::MAX {
             let [b, c] = i.to_be_bytes();
@@ -229,7 +273,58 @@ mod tests {
         assert!(Salt::try_from("+0112233445566778899aabbccddeeff".to_owned()).is_err());
     }
 
+    fn helped(share: f64, bounds: &[f64]) -> SitePlan {
+        let names = ["west", "north", "south"];
+        let help = |(name, below): (&str, &f64)| Help {
+            site: SiteId::new(name).unwrap(),
+            below: Share::clamped(*below),
+            until: Share::ZERO,
+        };
+        let site = SiteId::new("east").unwrap();
+        let mut plan = Plan::initial([site.clone()], 5).sites.remove(&site).unwrap();
+        plan.share = Share::clamped(share);
+        plan.helped = names.into_iter().zip(bounds).map(help).collect();
+        plan
+    }
+
     proptest! {
+        /// Sites that help have the lowest ranks, in their order, then comes the cloud, then home.
+        #[test]
+        fn places_are_in_the_order_of_ranks(
+            a: [u8; 3], b: [u8; 3], share in 0.0..=1.0, bounds in prop::collection::vec(0.0..=1.0, 0..4),
+        ) {
+            let plan = helped(share, &bounds);
+            let distance = |place: Place<'_>| match place {
+                Place::Site(id) => plan.helped.iter().position(|help| help.site == *id).unwrap(),
+                Place::Cloud => 10,
+                Place::Home => 11,
+            };
+            let of = |octets| {
+                let prefix = ClientPrefix::V4(octets);
+                (rank(&SALT, prefix), distance(place(&SALT, prefix, &plan)))
+            };
+            let (low, high) = if of(a).0 < of(b).0 { (of(a), of(b)) } else { (of(b), of(a)) };
+            prop_assert!(low.1 <= high.1, "{low:?} {high:?}");
+            prop_assert_eq!(low.1 == 11, low.0 >= share);
+        }
+
+        /// Whatever help does, who is away stays away; and more help moves nobody from a site to the cloud.
+        #[test]
+        fn help_moves_nobody_home(
+            octets: [u8; 3], share in 0.0..=1.0, more in 0.0..=1.0, a in 0.0..=1.0, b in 0.0..=1.0,
+        ) {
+            let prefix = ClientPrefix::V4(octets);
+            let (low, high) = if a < b { (a, b) } else { (b, a) };
+            let (less, more) = (helped(share, &[low]), helped(share.max(more), &[high]));
+            let (before, after) = (place(&SALT, prefix, &less), place(&SALT, prefix, &more));
+            prop_assert_eq!(before == Place::Home, rank(&SALT, prefix) >= share);
+            match before {
+                Place::Home => {}
+                Place::Cloud => prop_assert!(after != Place::Home),
+                Place::Site(_) => prop_assert_eq!(before, after),
+            }
+        }
+
         #[test]
         fn raising_a_share_moves_nobody_back(octets: [u8; 3], a in 0.0..=1.0, b in 0.0..=1.0) {
             let (low, high) = if a < b { (a, b) } else { (b, a) };

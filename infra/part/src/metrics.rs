@@ -78,6 +78,14 @@ pub fn render(load: &Load) -> String {
         ];
         out.rows(rows.map(|(name, kind, help, n)| (name, kind, help, f(n))));
     }
+    if !load.visitors.is_empty() {
+        let help = "Requests of clients of another site, which this one helps.";
+        out.family("spillway_visitors_total", "counter", help);
+        for (site, routes) in &load.visitors {
+            let arrivals: u64 = routes.values().map(|route| route.arrivals).sum();
+            out.sample("spillway_visitors_total", &format!("home=\"{site}\""), f(arrivals));
+        }
+    }
     if !load.upstreams.is_empty() {
         out.family("spillway_upstream_healthy", "gauge", "Whether the health check passes.");
         for (name, upstream) in &load.upstreams {

@@ -9,7 +9,7 @@ use spillway_model::api::{
     SiteRecord, SiteStatus, Status,
 };
 use spillway_model::load::FleetLoad;
-use spillway_model::plan::{SitePlan, SpillMode};
+use spillway_model::plan::{Help, SitePlan, SpillMode};
 use spillway_model::{Fleet, KnobId, Plan, Share, UnixMillis};
 
 use crate::output::{bits, clean, table_within};
@@ -123,8 +123,12 @@ fn site_row(site: &SiteStatus) -> Vec<String> {
     let percent = |part: f64, whole: f64| if whole > 0.0 { part / whole * 100.0 } else { 0.0 };
     let (uplink, cap) = (site.uplink_bits_per_sec, site.uplink_cap_bits_per_sec);
     let (weight, most) = (site.weighted_qps, site.weighted_qps_max);
+    let visitors = match site.visitors_per_sec {
+        n if n > 0.0 => format!(", {n:.0}/s for others"),
+        _ => String::new(),
+    };
     vec![
-        spilled(site.share, site.mode).unwrap_or_else(|| "nothing".to_owned()),
+        spilled(site.share, site.mode, &site.helped).unwrap_or_else(|| "nothing".to_owned()),
         format!("{} of {} ({:.0} %)", bits(uplink), bits(cap), percent(uplink, cap)),
         format!("{}, soon {}", bits(site.demand_bits_per_sec), bits(site.forecast_bits_per_sec)),
         format!("{weight:.0} of {most:.0} ({:.0} %)", percent(weight, most)),
@@ -132,7 +136,7 @@ fn site_row(site: &SiteStatus) -> Vec<String> {
             || "-".to_owned(),
             |p95| format!("{p95:.1} ms (limit {:.0})", site.p95_limit_ms),
         ),
-        format!("{:.0}/s, {:.1}/s fail", site.requests_per_sec, site.failed_per_sec),
+        format!("{:.0}/s, {:.1}/s fail{visitors}", site.requests_per_sec, site.failed_per_sec),
     ]
 }
 
@@ -293,7 +297,7 @@ fn heading(plan: &Plan, now: UnixMillis) -> String {
 /// What each site does, and the cloud's gateways if there are any.
 fn sites(plan: &Plan) -> String {
     let line = |site: &SitePlan| {
-        let spilled = spilled(site.share, site.mode);
+        let spilled = spilled(site.share, site.mode, &site.helped);
         let spilled =
             spilled.map_or_else(|| "all at home".to_owned(), |text| format!("spills {text}"));
         format!("{spilled}, DNS TTL {} s", site.dns_ttl_secs)
@@ -310,13 +314,21 @@ fn sites(plan: &Plan) -> String {
     sites.chain(gateways).chain(at_hand).collect()
 }
 
-/// `43.2 % by redirect`; `None` when nothing is spilled.
-fn spilled(share: Share, mode: SpillMode) -> Option<String> {
+/// `43.2 % by redirect, 12.0 % of all to west`; `None` when nothing is spilled.
+fn spilled(share: Share, mode: SpillMode, helped: &[Help]) -> Option<String> {
     let by = match mode {
         SpillMode::Redirect => "redirect",
         SpillMode::Proxy => "proxy",
     };
-    (share > Share::ZERO).then(|| format!("{share} by {by}"))
+    let (mut from, mut parts) = (0.0, String::new());
+    for help in helped {
+        let to = help.below.get().min(share.get()).max(from);
+        if to > from {
+            parts.push_str(&format!(", {} of all to {}", Share::clamped(to - from), help.site));
+        }
+        from = to;
+    }
+    (share > Share::ZERO).then(|| format!("{share} by {by}{parts}"))
 }
 
 fn orders(orders: &[OrderStatus], now: UnixMillis, width: Option<u16>) -> String {

@@ -11,7 +11,7 @@ use crate::agent::View;
 /// A gauge of one site: its name, its help, its value if there is one.
 type OfSite = (&'static str, &'static str, fn(&SiteStatus) -> Option<f64>);
 
-const OF_SITE: [OfSite; 12] = [
+const OF_SITE: [OfSite; 13] = [
     ("spillway_site_share_ratio", "Fraction of the site's clients that the plan spills.", |s| {
         Some(s.share.get())
     }),
@@ -48,6 +48,11 @@ const OF_SITE: [OfSite; 12] = [
         "Requests for the site, wherever served, last tick.",
         |s| Some(s.requests_per_sec),
     ),
+    (
+        "spillway_site_visitor_requests_per_second",
+        "Requests of other sites' clients that were served at this one, last tick.",
+        |s| Some(s.visitors_per_sec),
+    ),
     ("spillway_site_failed_requests_per_second", "Requests that failed at home, last tick.", |s| {
         Some(s.failed_per_sec)
     }),
@@ -74,6 +79,20 @@ pub(super) fn render(view: &View, knobs: &[KnobStatus], now: UnixMillis) -> Stri
         let sites = view.sites.iter().filter_map(|(id, site)| Some((id, value(site)?)));
         out.gauge(name, help, sites.map(|(id, value)| (format!("site=\"{id}\""), value)));
     }
+    let helped = view.sites.iter().flat_map(|(id, site)| {
+        let mut from = 0.0;
+        site.helped.iter().map(move |help| {
+            let to = help.below.get().min(site.share.get()).max(from);
+            let part = to - from;
+            from = to;
+            (format!("site=\"{id}\",by=\"{}\"", help.site), part)
+        })
+    });
+    out.gauge(
+        "spillway_site_helped_ratio",
+        "Fraction of the site's clients that another site serves.",
+        helped,
+    );
     out.one(
         "spillway_tier",
         "Tier of degradation in the plan, 0 to 3.",
@@ -208,6 +227,7 @@ mod tests {
 
     use spillway_model::api::{CloudStatus, PartStatus};
     use spillway_model::load::{FleetLoad, Part};
+    use spillway_model::plan::Help;
     use spillway_model::{Fleet, KnobId, Plan, Share, SiteId, Tier};
 
     use super::*;
@@ -221,6 +241,12 @@ mod tests {
         plan.tier = Tier::Invisible;
         let site = SiteStatus {
             share: Share::clamped(0.25),
+            helped: vec![Help {
+                site: SiteId::new("west").unwrap(),
+                below: Share::clamped(0.125),
+                until: Share::ZERO,
+            }],
+            visitors_per_sec: 7.5,
             uplink_bits_per_sec: 3_000_000.0,
             uplink_cap_bits_per_sec: 4_000_000.0,
             demand_bits_per_sec: 5_000_000.0,

@@ -5,6 +5,7 @@
 mod client;
 mod forwarding;
 mod limits;
+mod neighbours;
 mod outage;
 mod running;
 mod spill;

@@ -80,6 +80,8 @@ pub(crate) struct Setup {
     pub(crate) sources: Vec<IpAddr>,
     /// Whether the cloud's load balancer stands before it.
     pub(crate) forwards: bool,
+    /// Whether there is a second site, and each may help the other.
+    pub(crate) neighbours: bool,
     /// What its services can serve; by default, what the example says.
     pub(crate) weighted_qps: Option<f64>,
 }
@@ -103,6 +105,10 @@ pub(crate) fn east() -> SiteId {
     SiteId::new("east").unwrap()
 }
 
+pub(crate) fn west() -> SiteId {
+    SiteId::new("west").unwrap()
+}
+
 impl Setup {
     pub(crate) fn of(services: &[&Upstream]) -> Self {
         let mut options = Options::default();
@@ -117,6 +123,7 @@ impl Setup {
             mode: SpillMode::Redirect,
             sources: Vec::new(),
             forwards: false,
+            neighbours: false,
             weighted_qps: None,
         }
     }
@@ -143,6 +150,13 @@ impl Setup {
         site.balancer.sources = std::mem::take(&mut self.sources);
         site.balancer.forwards = self.forwards;
         site.capacity.weighted_qps = self.weighted_qps.unwrap_or(site.capacity.weighted_qps);
+        if self.neighbours {
+            let (mut here, mut other) = (site.clone(), site.clone());
+            other.id = west();
+            (here.host, here.helped_by) = (Some("east.example.test".to_owned()), vec![west()]);
+            (other.host, other.helped_by) = (Some("west.example.test".to_owned()), vec![east()]);
+            config.sites = vec![here, other];
+        }
         let cloud = match self.cloud {
             Some(cloud) => cloud,
             None => nowhere().await,

@@ -5,6 +5,7 @@
 
 mod addresses;
 mod aws;
+mod help;
 mod numbers;
 mod routes;
 mod stores;
@@ -78,6 +79,7 @@ pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
     service(config, faults);
     numbers::check(config, faults);
     sites(config, faults);
+    help::check(config, faults);
     cloud(config, faults);
     aws::check(config, faults);
     stores::check(config, faults);

@@ -158,6 +158,13 @@ pub struct Site {
     pub id: SiteId,
     /// What DNS answers for the site.
     pub vips: Vec<IpAddr>,
+    /// A name of this site alone, which gateways of the sites that it helps send clients to.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Sites that serve clients of this one before the cloud does, as far as they have room: the first one
+    /// first.
+    #[serde(default)]
+    pub helped_by: Vec<SiteId>,
     /// Its way out.
     pub uplink: Uplink,
     /// What it can serve.

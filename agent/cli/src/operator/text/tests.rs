@@ -144,6 +144,29 @@ fn gateways_in_the_cloud_are_one_line() {
     assert!(shown.contains("\n  cloud gateways: 3 for 40 % of its requests\n"), "{shown}");
 }
 
+#[test]
+fn who_helps_whom_is_told() {
+    let help = |name: &str, below| Help {
+        site: SiteId::new(name).unwrap(),
+        below: Share::clamped(below),
+        until: Share::ONE,
+    };
+    let mut told = status_of_storm();
+    let mut plan = plan_of_storm();
+    // Beyond the share nobody is away, and north has nobody any more.
+    let helped = vec![help("west", 0.2), help("north", 0.0), help("south", 0.6)];
+    plan.sites.values_mut().for_each(|site| site.helped = helped.clone());
+    for site in told.sites.values_mut() {
+        site.helped = helped.clone();
+        site.visitors_per_sec = 12.4;
+    }
+    let (shown, plan) = (status(&told, NOW, None), super::plan(&plan, NOW));
+    let spilled = "43.2 % by redirect, 20.0 % of all to west, 23.2 % of all to south";
+    assert!(shown.contains(&format!("east  {spilled}")), "{shown}");
+    assert!(shown.contains("160/s, 0.0/s fail, 12/s for others"), "{shown}");
+    assert!(plan.contains(&format!("east: spills {spilled}, DNS TTL 5 s")), "{plan}");
+}
+
 fn decision(at: UnixMillis, binding: &str, published: bool) -> Decision {
     Decision {
         at,
@@ -175,6 +198,7 @@ fn a_decision_is_told_with_what_would_have_changed_it() {
             share: Share::clamped(0.4),
             why_not: "home would be asked for 108 % of what it carries".to_owned(),
         }),
+        helped: Vec::new(),
         thresholds: Thresholds { home_below: Some(98.4), raised_above: Some(163.0) },
         had_we_held: Some(Held { share: Share::ZERO, since: secs_ago(60), over_secs: 41.0 }),
     };
@@ -336,7 +360,11 @@ fn events_are_told_with_their_times() {
 
 #[test]
 fn a_client_is_told_where_it_goes() {
-    let site = ClientSite { spilled: false, why: "served at home: nobody is spilled".to_owned() };
+    let site = ClientSite {
+        spilled: false,
+        helped_by: None,
+        why: "served at home: nobody is spilled".to_owned(),
+    };
     let prefix = "192.0.2.7".parse::<std::net::IpAddr>().unwrap().into();
     let told =
         ClientExplain { prefix, rank: 0.5, sites: [(SiteId::new("east").unwrap(), site)].into() };
