@@ -17,6 +17,14 @@ use crate::policy::{Policy, SitePolicy};
 /// No bucket gets more answers in a tick. What claims to is absurd, and must not overflow a sum.
 const BUCKET_MAX: u64 = 1 << 40;
 
+/// A part that does not answer is given so long to come back, and so many are that nobody configured: the
+/// cloud's side names its parts itself.
+const ABSENT_MS: u64 = 60_000;
+const ABSENT_MAX: usize = CLOUD_MAX;
+
+/// Parts of the cloud's side that are read.
+const CLOUD_MAX: usize = 16;
+
 /// No counter has counted more.
 const MOST: u64 = i64::MAX.cast_unsigned();
 
@@ -43,7 +51,8 @@ pub(crate) struct Reading {
     displaced: u64,
 }
 
-/// All readings that the next tick subtracts from.
+/// All readings that the next tick subtracts from. Bounded: at most twice as many as the sites and gateways
+/// of the configuration and [`CLOUD_MAX`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Readings {
     /// All are made anew each tick.
@@ -183,13 +192,22 @@ pub(crate) fn sense(
     let sites = policy.sites.iter().map(|site| reader.site(site, generation)).collect();
     let cloud = reader.cloud();
     let mut parts = reader.parts;
-    // A part that is gone for good would otherwise be kept for ever.
-    for (key, reading) in readings.parts.iter() {
-        if !parts.contains_key(key) && observation.at.millis_since(reading.at) < 60_000 {
-            parts.insert(key.clone(), reading.clone());
-        }
-    }
+    // A part that is gone for good would otherwise be kept for ever, and so would one whose clock is ahead.
+    let mut absent: Vec<_> = readings
+        .parts
+        .iter()
+        .filter(|(key, reading)| {
+            let (at, then) = (observation.at, reading.at);
+            !parts.contains_key(*key)
+                && at.millis_since(then).max(then.millis_since(at)) < ABSENT_MS
+        })
+        .collect();
+    absent.sort_by(|(_, a), (_, b)| b.at.cmp(&a.at));
+    let most = ABSENT_MAX + policy.sites.iter().map(|site| 1 + site.gateways.len()).sum::<usize>();
+    let absent = absent.into_iter().take(most);
+    parts.extend(absent.map(|(key, reading)| (key.clone(), reading.clone())));
     readings.parts = Arc::new(parts);
+    readings.interfaces.retain(|id, _| policy.sites.iter().any(|site| site.id.as_str() == id));
     Sensed { sites, cloud }
 }
 
@@ -203,7 +221,6 @@ struct Reader<'a> {
     /// What is kept of the parts that answered.
     parts: BTreeMap<String, Arc<Reading>>,
 }
-
 
 impl<'a> Reader<'a> {
     fn new(policy: &'a Policy, readings: &'a mut Readings, observation: &'a Observation) -> Self {
@@ -296,7 +313,8 @@ impl<'a> Reader<'a> {
     fn cloud(&mut self) -> Result<CloudSense, String> {
         let observation = self.observation;
         let mut sum: Option<CloudSense> = None;
-        for load in observation.loads.iter().filter(|load| load.part == Part::Cloud).take(16) {
+        for load in observation.loads.iter().filter(|load| load.part == Part::Cloud).take(CLOUD_MAX)
+        {
             let title = format!("cloud {}", load.name);
             let mut routes = match &mut sum {
                 Some(sum) => std::mem::take(&mut sum.routes),
@@ -395,8 +413,9 @@ fn counters(route: &RouteLoad) -> Counters {
 
 impl Reading {
     fn of(policy: &Policy, load: &Load) -> Self {
-        let buckets = load.latency.iter().rposition(|n| *n > 0).map_or(0, |last| last + 1);
-        let latency = load.latency.iter().take(buckets).copied().collect();
+        let latency = load.latency.iter().take(histogram::BUCKETS);
+        let buckets = latency.clone().rposition(|n| *n > 0).map_or(0, |last| last + 1);
+        let latency = latency.take(buckets).copied().collect();
         let uplink = load.uplink.as_ref();
         let functions = load.functions.as_ref();
         let mut routes = vec![Counters::default(); policy.routes.len()];

@@ -76,11 +76,7 @@ pub(crate) fn checked(name: &str) -> Result<Name, BadName> {
     let starts = bytes.next().is_some_and(|b| b.is_ascii_lowercase());
     let rest =
         bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_');
-    if starts && rest && name.len() <= 63 {
-        Ok(name.into())
-    } else {
-        Err(BadName(name.to_owned()))
-    }
+    if starts && rest && name.len() <= 63 { Ok(name.into()) } else { Err(BadName(name.to_owned())) }
 }
 
 /// Checks a name where it is read, and not after: an error then has the place of the name itself,
