@@ -202,7 +202,7 @@ pub(crate) fn sense(
                 && at.millis_since(then).max(then.millis_since(at)) < ABSENT_MS
         })
         .collect();
-    absent.sort_by(|(_, a), (_, b)| b.at.cmp(&a.at));
+    absent.sort_by_key(|(_, reading)| std::cmp::Reverse(reading.at));
     let most = ABSENT_MAX + policy.sites.iter().map(|site| 1 + site.gateways.len()).sum::<usize>();
     let absent = absent.into_iter().take(most);
     parts.extend(absent.map(|(key, reading)| (key.clone(), reading.clone())));
