@@ -87,6 +87,12 @@ bench-cold-start N='200': (functions replace(arch(), 'aarch64', 'arm64'))
 bench-decision: _compiler
     cargo run --release --locked -p spillway-decide --example decision_time
 
+# Decide each second of DAYS simulated days, and tell after each month how much memory that has taken: some
+# minutes for a year.
+[group('check')]
+bench-year DAYS='365': _compiler
+    cargo run --release --locked -p spillway-decide --example year -- "$1"
+
 # Play every CSV trace in FOLDER to the decision and the rules of other systems, and print a Markdown table;
 # into OUT too, when one is named, such as docs/decide.md.
 [group('check')]

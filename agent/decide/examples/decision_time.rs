@@ -25,6 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut world = World::new(&config)?;
     let mut state = State::initial(&policy);
     let mut times = Vec::new();
+    let mut written = Vec::new();
     for second in 0..WARM_UP + TICKS {
         let observation = world.second(second, state.plan().generation);
         let began = Instant::now();
@@ -32,18 +33,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if second >= WARM_UP {
             times.push(began.elapsed());
         }
+        if second % 20 == 0 {
+            let began = Instant::now();
+            let json = serde_json::to_vec(&observation)?;
+            written.push((began.elapsed(), json.len()));
+        }
         state = outcome.state;
     }
     times.sort_unstable();
+    written.sort_unstable();
     let at = |of: usize| times.get(times.len() * of / 100).copied().unwrap_or_default();
     let millis = |time: Duration| time.as_secs_f64() * 1e3;
     println!(
-        "one decision for {SITES} sites of {GATEWAYS} gateways, {ROUTES} routes, 100 levers: median {:.2} ms, \
-         99 % within {:.2} ms; share of the first site {:.1} %",
+        "one decision for {SITES} sites of {GATEWAYS} gateways, {ROUTES} routes, 100 levers: at least {:.2} ms, \
+         median {:.2} ms, 99 % within {:.2} ms; share of the first site {:.1} %",
+        millis(at(0)),
         millis(at(50)),
         millis(at(99)),
         state.plan().sites.values().next().map_or(0.0, |site| site.share.get() * 100.0)
     );
+    if let Some((time, bytes)) = written.get(written.len() / 2) {
+        println!(
+            "its observation as JSON, as it is journalled: {:.1} MB in {:.1} ms",
+            *bytes as f64 / 1e6,
+            millis(*time)
+        );
+    }
     Ok(())
 }
 

@@ -116,8 +116,9 @@ impl LearnedBytes {
 
     /// Takes in the answers of all `routes` over `secs` seconds while the knobs of `set` were on.
     pub(crate) fn learn(&mut self, policy: &Policy, set: &KnobSet, routes: &[Counts], secs: f64) {
-        let answers = |counts: &Counts| (counts.served * secs).round();
-        let some = |(place, counts): (usize, &Counts)| answers(counts) >= 1.0 && !set.sheds(place);
+        // Rounded, that is at least one.
+        let answers = |counts: &Counts| counts.served * secs;
+        let some = |(place, counts): (usize, &Counts)| answers(counts) >= 0.5 && !set.sheds(place);
         if !routes.iter().enumerate().any(some) {
             return;
         }
@@ -129,7 +130,7 @@ impl LearnedBytes {
             if !some((place, counts)) {
                 continue;
             }
-            let (answers, seen) = (answers(counts), counts.served_bytes / counts.served);
+            let (answers, seen) = (answers(counts).round(), counts.served_bytes / counts.served);
             self.since.add(place, answers, answers * seen);
             mean.learn(answers, seen, || undegraded(place));
         }

@@ -114,6 +114,8 @@ pub(crate) struct View<'a> {
     /// Upper bounds at the redirect horizon, with the operator's knobs only.
     pub(crate) expected: Expected,
     pub(crate) need: Need,
+    /// The present, with the knobs in force.
+    pub(crate) present: Expected,
     /// The share before.
     pub(crate) share: f64,
     /// Largest share that the cloud takes.
@@ -195,9 +197,9 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
         move_share(policy, site, view, limit.dead().then_some(at_once), at);
         let moved = (view.share, view.moved.share());
         let loads = site.demand.loads(policy, &next.learned, &in_force, &bytes);
-        let load = site.demand.present(&loads);
-        let before = site.unraised.take();
-        site.unraised = Unraised::step(before, view.site, &load, view.sense.secs, moved, at);
+        view.present = site.demand.present(&loads);
+        let (load, before) = (&view.present, site.unraised.take());
+        site.unraised = Unraised::step(before, view.site, load, view.sense.secs, moved, at);
     }
     help::give(policy, &mut next, &mut views, at);
 
@@ -385,6 +387,7 @@ fn view<'a>(
         pressure,
         expected: Expected::default(),
         need: Need::default(),
+        present: Expected::default(),
         share,
         most: 1.0,
         offers: Vec::new(),

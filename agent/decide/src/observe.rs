@@ -17,6 +17,14 @@ use crate::policy::{Policy, SitePolicy};
 /// No bucket gets more answers in a tick. What claims to is absurd, and must not overflow a sum.
 const BUCKET_MAX: u64 = 1 << 40;
 
+/// A part that does not answer is given so long to come back, and so many are that nobody configured: the
+/// cloud's side names its parts itself.
+const ABSENT_MS: u64 = 60_000;
+const ABSENT_MAX: usize = CLOUD_MAX;
+
+/// Parts of the cloud's side that are read.
+const CLOUD_MAX: usize = 16;
+
 /// No counter has counted more.
 const MOST: u64 = i64::MAX.cast_unsigned();
 
@@ -46,10 +54,12 @@ pub(crate) struct Reading {
     visitors: BTreeMap<SiteId, Vec<[u64; 2]>>,
 }
 
-/// All readings that the next tick subtracts from.
+/// All readings that the next tick subtracts from. Bounded: at most twice as many as the sites and gateways
+/// of the configuration and [`CLOUD_MAX`].
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Readings {
-    parts: BTreeMap<String, Arc<Reading>>,
+    /// All are made anew each tick.
+    parts: Arc<BTreeMap<String, Arc<Reading>>>,
     interfaces: BTreeMap<String, (UnixMillis, u64)>,
 }
 
@@ -68,16 +78,21 @@ pub(crate) struct Counts {
 impl Counts {
     /// Adds what was counted in so many seconds.
     fn add(&mut self, counted: Counters, secs: f64) {
-        // Of signed numbers, which is quicker, and there are many. None that is sane is that large.
-        let rate = |n: u64| n.min(MOST).cast_signed() as f64 / secs;
+        let add = |sum: &mut f64, n: u64| {
+            // Most stand still, and a division takes its time.
+            if n > 0 {
+                // Of signed numbers, which is quicker, and there are many. None that is sane is that large.
+                *sum += n.min(MOST).cast_signed() as f64 / secs;
+            }
+        };
         let [arrivals, served, redirected, proxied, shed, failed, served_bytes] = counted;
-        self.arrivals += rate(arrivals);
-        self.served += rate(served);
-        self.redirected += rate(redirected);
-        self.proxied += rate(proxied);
-        self.shed += rate(shed);
-        self.failed += rate(failed);
-        self.served_bytes += rate(served_bytes);
+        add(&mut self.arrivals, arrivals);
+        add(&mut self.served, served);
+        add(&mut self.redirected, redirected);
+        add(&mut self.proxied, proxied);
+        add(&mut self.shed, shed);
+        add(&mut self.failed, failed);
+        add(&mut self.served_bytes, served_bytes);
     }
 
     /// Requests per second that stayed where they arrived.
@@ -209,16 +224,28 @@ pub(crate) fn sense(
     plan: &Plan,
     observation: &Observation,
 ) -> Sensed {
-    let mut reader = Reader { policy, readings, observation, kept: Vec::new() };
+    let mut reader = Reader::new(policy, readings, observation);
     let sites = policy.sites.iter().map(|site| reader.site(site, plan.generation));
     let mut sites: Vec<SiteSense> = sites.collect();
     hand_over(policy, plan, &mut sites);
     let cloud = reader.cloud();
-    let kept = reader.kept;
-    // A part that is gone for good would otherwise be kept for ever.
-    readings.parts.retain(|key, reading| {
-        kept.contains(key) || observation.at.millis_since(reading.at) < 60_000
-    });
+    let mut parts = reader.parts;
+    // A part that is gone for good would otherwise be kept for ever, and so would one whose clock is ahead.
+    let mut absent: Vec<_> = readings
+        .parts
+        .iter()
+        .filter(|(key, reading)| {
+            let (at, then) = (observation.at, reading.at);
+            !parts.contains_key(*key)
+                && at.millis_since(then).max(then.millis_since(at)) < ABSENT_MS
+        })
+        .collect();
+    absent.sort_by_key(|(_, reading)| std::cmp::Reverse(reading.at));
+    let most = ABSENT_MAX + policy.sites.iter().map(|site| 1 + site.gateways.len()).sum::<usize>();
+    let absent = absent.into_iter().take(most);
+    parts.extend(absent.map(|(key, reading)| (key.clone(), reading.clone())));
+    readings.parts = Arc::new(parts);
+    readings.interfaces.retain(|id, _| policy.sites.iter().any(|site| site.id.as_str() == id));
     Sensed { sites, cloud }
 }
 
@@ -255,28 +282,38 @@ struct Reader<'a> {
     policy: &'a Policy,
     readings: &'a mut Readings,
     observation: &'a Observation,
-    /// Keys of the parts that answered.
-    kept: Vec<String>,
+    /// The first load of each name that gateways have, and of each site that balancers have.
+    gateways: BTreeMap<&'a str, &'a Load>,
+    balancers: BTreeMap<&'a SiteId, &'a Load>,
+    /// What is kept of the parts that answered.
+    parts: BTreeMap<String, Arc<Reading>>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(policy: &'a Policy, readings: &'a mut Readings, observation: &'a Observation) -> Self {
+        let of_part = |part| observation.loads.iter().rev().filter(move |load| load.part == part);
+        let balancers = of_part(Part::Balancer);
+        Self {
+            policy,
+            readings,
+            observation,
+            // In reverse order, so that the first stays.
+            gateways: of_part(Part::Gateway).map(|load| (load.name.as_str(), load)).collect(),
+            balancers: balancers.filter_map(|load| Some((load.site.as_ref()?, load))).collect(),
+            parts: BTreeMap::new(),
+        }
+    }
+
     fn site(&mut self, site: &SitePolicy, generation: u64) -> SiteSense {
-        let observation = self.observation;
         let mut sense = SiteSense {
             routes: vec![Counts::default(); self.policy.routes.len()],
             ..SiteSense::default()
         };
-        let balancer = observation
-            .loads
-            .iter()
-            .find(|load| load.part == Part::Balancer && load.site.as_ref() == Some(&site.id));
+        let balancer = self.balancers.get(&site.id).copied();
         let mut latency = Vec::new();
         let mut heard = Vec::new();
         for (name, address) in &site.gateways {
-            let load = observation
-                .loads
-                .iter()
-                .find(|load| load.part == Part::Gateway && &load.name == name);
+            let load = self.gateways.get(name.as_str()).copied();
             if load.is_some_and(|load| load.generation < generation) {
                 sense.behind.push(name.clone());
             }
@@ -348,7 +385,8 @@ impl Reader<'_> {
     fn cloud(&mut self) -> Result<CloudSense, String> {
         let observation = self.observation;
         let mut sum: Option<CloudSense> = None;
-        for load in observation.loads.iter().filter(|load| load.part == Part::Cloud).take(16) {
+        for load in observation.loads.iter().filter(|load| load.part == Part::Cloud).take(CLOUD_MAX)
+        {
             let title = format!("cloud {}", load.name);
             let mut routes = match &mut sum {
                 Some(sum) => std::mem::take(&mut sum.routes),
@@ -397,25 +435,32 @@ impl Reader<'_> {
                 None => format!("{title} did not answer"),
             });
         };
-        self.kept.push(title.to_owned());
+        let earlier = self.earlier(title);
         let age = self.observation.at.millis_since(load.at);
         if age > self.policy.stale_ms() {
+            self.parts.extend(earlier.map(|earlier| (title.to_owned(), earlier)));
             return Err(format!("{title}: its reading is {:.1} s old", age as f64 / 1000.0));
         }
         let now = Arc::new(Reading::of(self.policy, load));
-        let Some(earlier) = self.readings.parts.get(title) else {
-            self.readings.parts.insert(title.to_owned(), now);
+        let Some(earlier) = earlier else {
+            self.parts.insert(title.to_owned(), now);
             return Err(format!("{title}: first reading, no rate yet"));
         };
         let millis = now.at.millis_since(earlier.at);
         let repeated = now.at >= earlier.at && millis < self.policy.tick_ms / 4;
         if repeated && now.boot == earlier.boot {
             // Kept as it is, so that the next reading has a span to divide by.
+            self.parts.insert(title.to_owned(), earlier);
             return Err(format!("{title}: the same reading again"));
         }
-        let delta = now.since(earlier, millis, routes);
-        self.readings.parts.insert(title.to_owned(), now);
+        let delta = now.since(&earlier, millis, routes);
+        self.parts.insert(title.to_owned(), now);
         delta.ok_or_else(|| format!("{title}: restarted, no rate yet"))
+    }
+
+    /// What was kept last of the part of this title: of this tick, if it was named twice.
+    fn earlier(&self, title: &str) -> Option<Arc<Reading>> {
+        self.parts.get(title).or_else(|| self.readings.parts.get(title)).cloned()
     }
 
     fn why_missing(&self, name: &str) -> Option<&str> {
@@ -440,25 +485,33 @@ fn counters(route: &RouteLoad) -> Counters {
 
 impl Reading {
     fn of(policy: &Policy, load: &Load) -> Self {
-        let buckets = load.latency.iter().rposition(|n| *n > 0).map_or(0, |last| last + 1);
-        let latency = load.latency.iter().take(buckets).copied().collect();
+        let latency = load.latency.iter().take(histogram::BUCKETS);
+        let buckets = latency.clone().rposition(|n| *n > 0).map_or(0, |last| last + 1);
+        let latency = latency.take(buckets).copied().collect();
         let uplink = load.uplink.as_ref();
         let functions = load.functions.as_ref();
+        let mut routes = vec![Counters::default(); policy.routes.len()];
+        let (mut response_bytes, mut displaced) = (0_u64, 0_u64);
+        // Once through all of it: a load is large, and no other part of a decision takes as long.
+        policy.each_place(&load.routes, |place, route| {
+            response_bytes = response_bytes.saturating_add(route.response_bytes);
+            displaced = displaced.saturating_add(route.displaced);
+            if let Some(counts) = place.and_then(|place| routes.get_mut(place)) {
+                *counts = counters(route);
+            }
+        });
         Self {
             boot: load.boot,
             at: load.at,
-            routes: policy.by_place(&load.routes, counters),
-            response_bytes: load
-                .routes
-                .values()
-                .fold(0, |sum, route| sum.saturating_add(route.response_bytes)),
+            routes,
+            response_bytes,
             latency,
             uplink_bytes: uplink.map_or(0, |u| u.bytes),
             drops: uplink.map_or(0, |u| u.drops),
             invocations: functions.map_or(0, |f| f.invocations),
             duration_us: functions.map_or(0, |f| f.duration_us),
             throttled: functions.map_or(0, |f| f.throttled),
-            displaced: load.routes.values().fold(0, |sum, r| sum.saturating_add(r.displaced)),
+            displaced,
             // Of sites that are in the configuration, which bounds them.
             visitors: policy
                 .sites
@@ -490,7 +543,10 @@ impl Reading {
             || self.routes.len() != earlier.routes.len()
             || self.latency.len() < earlier.latency.len();
         let routes = || self.routes.iter().zip(&earlier.routes);
-        let back = |(now, then): (&Counters, &Counters)| now.iter().zip(then).any(|(n, t)| n < t);
+        // Without an end at the first, which is quicker: there hardly ever is one.
+        let back = |(now, then): (&Counters, &Counters)| {
+            now.iter().zip(then).fold(false, |back, (now, then)| back | (now < then))
+        };
         if changed || millis == 0 || routes().any(back) {
             return None;
         }

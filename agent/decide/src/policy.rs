@@ -32,8 +32,8 @@ pub struct Policy {
     pub(crate) tier_dwell_secs: u64,
     pub(crate) sites: Vec<SitePolicy>,
     pub(crate) routes: Vec<RoutePolicy>,
-    /// Places of the routes in the order of their names, as loads have them.
-    by_name: Vec<usize>,
+    /// The routes' places in the order of their names, as loads have them.
+    by_name: Vec<(RouteId, usize)>,
     pub(crate) knobs: Vec<KnobPolicy>,
     /// Whether the cloud's side reports its load. Where nothing does, its part of the demand is
     /// inferred from the ranks, and its limits are unknown.
@@ -96,34 +96,45 @@ impl KnobPolicy {
 }
 
 impl Policy {
-    /// What `of` says of each route that a load has, in the order of the routes' places. Both have their order
-    /// by name, and are walked through together.
+    /// What `of` says of each route that a load has, in the order of the routes' places.
     pub(crate) fn by_place<L, T: Copy + Default>(
         &self,
         loads: &BTreeMap<RouteId, L>,
         of: impl Fn(&L) -> T,
     ) -> Vec<T> {
         let mut all = vec![T::default(); self.routes.len()];
-        let mut loads = loads.iter().peekable();
-        for place in &self.by_name {
-            let (Some(route), Some(all)) = (self.routes.get(*place), all.get_mut(*place)) else {
-                continue;
-            };
-            while let Some((id, load)) = loads.peek() {
+        self.each_place(loads, |place, load| {
+            if let Some(all) = place.and_then(|place| all.get_mut(place)) {
+                *all = of(load);
+            }
+        });
+        all
+    }
+
+    /// Goes through what a load has of each route, with the route's place where there is such a route. Both
+    /// have their order by name, and are walked through together.
+    pub(crate) fn each_place<L>(
+        &self,
+        loads: &BTreeMap<RouteId, L>,
+        mut take: impl FnMut(Option<usize>, &L),
+    ) {
+        let mut places = self.by_name.iter().peekable();
+        for (id, load) in loads {
+            let mut found = None;
+            while let Some((name, place)) = places.peek() {
                 // Nearly always: parts have the routes of the same configuration.
-                let same = **id == route.id;
-                if same {
-                    *all = of(load);
-                } else if **id > route.id {
+                if name == id {
+                    found = Some(*place);
+                } else if name > id {
                     break;
                 }
-                loads.next();
-                if same {
+                places.next();
+                if found.is_some() {
                     break;
                 }
             }
+            take(found, load);
         }
-        all
     }
 
     /// Reduces a configuration to what control needs.
@@ -133,7 +144,7 @@ impl Policy {
             config.routes.iter().enumerate().map(|(i, route)| (&route.id, i)).collect();
         let agent = &config.agent;
         Self {
-            by_name: places.values().copied().collect(),
+            by_name: places.iter().map(|(id, place)| (RouteId::clone(id), *place)).collect(),
             salt: config.plan.salt,
             lease_secs: config.plan.lease_secs,
             dns_ttl_secs: config.dns.ttl_secs,

@@ -69,9 +69,10 @@ pub(crate) fn verdict(
     at: UnixMillis,
 ) -> Verdict {
     let scene = Scene { policy, state, views, orders, at };
+    let short = |view: &View<'_>| {
+        serves(view) && (scene.panics(view) || !scene.carries(view, &view.present, 1.0))
+    };
     let now = scene.with(state.tier.set(policy, orders, at));
-    let short =
-        |view: &View<'_>| serves(view) && (scene.panics(view) || !scene.fits(view, &now, 1.0));
     if views.iter().any(short) {
         return Verdict::Short(scene.more(&now));
     }
@@ -121,8 +122,11 @@ impl Scene<'_> {
     }
 
     fn fits(&self, view: &View<'_>, with: &Degraded, margin: f64) -> bool {
-        let expected = self.expected(view, with);
-        let (bits, weight) = self.limits(view, &expected);
+        self.carries(view, &self.expected(view, with), margin)
+    }
+
+    fn carries(&self, view: &View<'_>, expected: &Expected, margin: f64) -> bool {
+        let (bits, weight) = self.limits(view, expected);
         expected.home_bits(view.reach()) * margin <= bits
             && expected.home_weight(view.reach()) * margin <= weight
     }
@@ -221,8 +225,8 @@ impl Scene<'_> {
         let mut lines = Vec::new();
         for view in self.views.iter().filter(|view| serves(view)) {
             let Some(site) = state.sites.get(&view.site.id) else { continue };
-            let expected = self.expected(view, now);
-            let (bits_max, weight_max) = self.limits(view, &expected);
+            let expected = &view.present;
+            let (bits_max, weight_max) = self.limits(view, expected);
             let staying = site.demand.staying(policy, &state.learned, view.reach());
             // A line that is full carries its cap, whatever is known of the answers.
             let bits = expected.home_bits(view.reach());
