@@ -109,6 +109,8 @@ pub(crate) struct FleetSense<'a> {
     pub(crate) coming: Coming,
     /// How many gateways are ordered.
     pub(crate) order: Option<(Bound, u32)>,
+    /// Whether what is in force stays, but for an order.
+    pub(crate) holds: bool,
 }
 
 /// Why the fleet is as it is.
@@ -174,6 +176,7 @@ impl<'a> FleetSense<'a> {
             whole: views.iter().all(|view| view.sense.whole()),
             coming: Coming::default(),
             order: None,
+            holds: false,
         }
     }
 
@@ -198,7 +201,10 @@ impl FleetState {
         self.take_in(policy, sense, before.gateways);
         let mut fleet = before.clone();
         let mut why = Why::Kept;
-        let launched = self.launched(policy, before.gateways);
+        let launched = match sense.holds {
+            true => before.gateways,
+            false => self.launched(policy, before.gateways),
+        };
         // What is there is ended below, where the load balancer is told first.
         fleet.gateways = sense.held(policy, launched).max(before.gateways);
         if fleet.gateways > before.gateways {
@@ -214,7 +220,7 @@ impl FleetState {
         }
         // No data is not zero: what cannot be seen is neither ended nor given other requests.
         let Ok(there) = &sense.there else { return (fleet, why) };
-        let idle = if sense.whole { self.idle(policy, fleet.gateways, at) } else { 0 };
+        let idle = if sense.whole && !sense.holds { self.idle(policy, fleet.gateways, at) } else { 0 };
         let goes = fleet.gateways - sense.held(policy, fleet.gateways - idle).min(fleet.gateways);
         if sense.whole || goes > 0 {
             // One batch after the other: the last ones are gone before the next are told to go.
@@ -223,7 +229,11 @@ impl FleetState {
         }
         let stay = fleet.gateways.saturating_sub(self.to_go);
         let healthy = there.gateways_healthy.min(stay);
-        fleet.gateway_percent = self.percent(policy, healthy, before.gateway_percent, sense.whole);
+        // An order on gateways is also one to give them what they carry.
+        if !sense.holds || sense.order.is_some() {
+            let before = before.gateway_percent;
+            fleet.gateway_percent = self.percent(policy, healthy, before, sense.whole);
+        }
         if stay < fleet.gateways && there.gateway_percent <= fleet.gateway_percent {
             why = Why::Lowered(fleet.gateways);
             if sense.order.is_none() {
@@ -254,14 +264,37 @@ impl FleetState {
         }
         self.accounts.resize(policy.max as usize, 0.0);
         let most = LAUNCH * policy.boot_secs / LAUNCH_SECS;
-        // Who is held for hours owes no more for that than who may go.
-        let least = if sense.order.is_some() { -policy.boot_secs } else { f64::NEG_INFINITY };
+        // Who is held for hours owes no more for that than who may go, and who is not launched though it
+        // would be saves no more than that takes.
+        let held = sense.order.is_some() || sense.holds;
+        let least = if held { -policy.boot_secs } else { f64::NEG_INFINITY };
+        let enough = if sense.holds { LAUNCH * policy.boot_secs } else { f64::INFINITY };
         for (place, account) in self.accounts.iter_mut().enumerate() {
             let saved = policy.saves(place, asked).min(most) * sense.secs;
             let saved = if sense.whole { saved } else { saved.max(0.0) };
-            let sum = (*account + saved).max(least);
+            let sum = (*account + saved).max(least).min(enough);
             *account = if place < there as usize { sum.min(0.0) } else { sum.max(0.0) };
         }
+    }
+
+    /// How many there would be, of `there` that are, were it done.
+    pub(crate) fn advised(
+        &self,
+        policy: &FleetPolicy,
+        sense: &FleetSense<'_>,
+        there: u32,
+        at: UnixMillis,
+    ) -> u32 {
+        let launched = self.clone().launched(policy, there);
+        if launched > there || !sense.whole || sense.there.is_err() {
+            return launched.max(there);
+        }
+        there - self.idle(policy, there, at).min(there)
+    }
+
+    /// What was about to go stays: others have said what is in force.
+    pub(crate) fn follow(&mut self) {
+        self.to_go = 0;
     }
 
     /// As many as `there` are, and those above that have saved enough.

@@ -345,6 +345,7 @@ mod tests {
             whole: true,
             coming: Coming::default(),
             order: None,
+            holds: false,
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use spillway_model::config::ServiceInstance;
 use spillway_model::load::RouteLoad;
+use spillway_model::mode::Mode;
 use spillway_model::plan::{SpillMode, Tier};
 use spillway_model::{Config, KnobId, Plan, RouteId, Salt, SiteId};
 
@@ -41,6 +42,8 @@ pub struct Policy {
     pub(crate) cloud_reports: bool,
     /// What gateways call the cloud's addresses among their upstreams.
     pub(crate) cloud_upstreams: Vec<String>,
+    /// How far it is acted on, without an order.
+    pub(crate) mode: Mode,
     /// Whether there is a cloud on AWS.
     pub(crate) on_aws: bool,
     /// What it may have at hand beside gateways.
@@ -201,6 +204,7 @@ impl Policy {
                 .iter()
                 .map(|address| format!("cloud-{address}"))
                 .collect(),
+            mode: agent.mode,
             on_aws: config.cloud.aws.is_some(),
             levers: LeversPolicy::new(config),
             fleet: config.cloud.aws.as_ref().and_then(|aws| {

@@ -390,6 +390,7 @@ impl ShareState {
         at: UnixMillis,
     ) {
         self.window = decided.window;
+        (self.congested, self.slow) = (decided.congested, decided.slow);
         if to > from {
             self.raised_at = at;
             self.changed_at = at;
@@ -397,6 +398,11 @@ impl ShareState {
         } else if to < from {
             self.fall(policy, from, at);
         }
+    }
+
+    /// What the share may be lowered to, step by step, where enough has been seen to say.
+    pub(crate) fn calm(&self, policy: &Policy, at: UnixMillis) -> Option<f64> {
+        self.window.max_over(dwell(policy), at).map(quantised)
     }
 
     /// Notes that the share falls from `share`.
@@ -446,6 +452,8 @@ pub(crate) enum Move {
     Dwells(f64, u64),
     /// Where an order holds it, and where it would be without.
     Ordered(f64, f64),
+    /// Where the mode holds it, and where it would be moved to.
+    Advised(f64, f64),
 }
 
 impl Move {
@@ -456,7 +464,8 @@ impl Move {
             | Self::Returned(s)
             | Self::Kept(s)
             | Self::Dwells(s, _)
-            | Self::Ordered(s, _) => s,
+            | Self::Ordered(s, _)
+            | Self::Advised(s, _) => s,
         }
     }
 }

@@ -304,6 +304,7 @@ fn observation(routes: &[RouteId], sites: &[SiteId]) -> Observation {
         missing: BTreeMap::new(),
         interface_bytes: BTreeMap::new(),
         orders: Orders::default(),
+        in_force: None,
     }
 }
 

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::ids::{KnobId, RouteId, SiteId};
+use crate::mode::Mode;
 use crate::plan::{SpillMode, Tier};
 use crate::rank::{Salt, Share};
 
@@ -133,6 +134,12 @@ pub struct Agent {
     /// How long the journal keeps decisions, in hours.
     #[serde(default = "defaults::journal_hours")]
     pub journal_hours: u64,
+    /// How far it acts on what it decides, where no order says otherwise.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The API of the agent that this one runs in shadow of, and whose plans it reasons from.
+    #[serde(default)]
+    pub beside: Option<SocketAddr>,
 }
 
 /// Where the reference service keeps its data.
