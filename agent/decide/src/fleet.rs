@@ -44,7 +44,7 @@ const HEARD_MS: u64 = 30_000;
 #[derive(Debug, Clone)]
 pub(crate) struct FleetPolicy {
     /// Weighted requests per second that one takes.
-    carries: f64,
+    pub(crate) carries: f64,
     max: u32,
     /// What functions cost for as much as one takes, in the price of one.
     functions_price: f64,
@@ -111,6 +111,8 @@ pub(crate) struct FleetSense<'a> {
     pub(crate) order: Option<(Bound, u32)>,
     /// Whether what is in force stays, but for an order.
     pub(crate) holds: bool,
+    /// How many the budget allows.
+    pub(crate) afford: u32,
 }
 
 /// Why the fleet is as it is.
@@ -177,6 +179,7 @@ impl<'a> FleetSense<'a> {
             coming: Coming::default(),
             order: None,
             holds: false,
+            afford: u32::MAX,
         }
     }
 
@@ -203,7 +206,7 @@ impl FleetState {
         let mut why = Why::Kept;
         let launched = match sense.holds {
             true => before.gateways,
-            false => self.launched(policy, before.gateways),
+            false => self.launched(policy, before.gateways, sense.afford),
         };
         // What is there is ended below, where the load balancer is told first.
         fleet.gateways = sense.held(policy, launched).max(before.gateways);
@@ -220,7 +223,11 @@ impl FleetState {
         }
         // No data is not zero: what cannot be seen is neither ended nor given other requests.
         let Ok(there) = &sense.there else { return (fleet, why) };
-        let idle = if sense.whole && !sense.holds { self.idle(policy, fleet.gateways, at) } else { 0 };
+        let idle = if sense.whole && !sense.holds {
+            self.idle(policy, fleet.gateways, sense.afford, at)
+        } else {
+            0
+        };
         let goes = fleet.gateways - sense.held(policy, fleet.gateways - idle).min(fleet.gateways);
         if sense.whole || goes > 0 {
             // One batch after the other: the last ones are gone before the next are told to go.
@@ -285,11 +292,11 @@ impl FleetState {
         there: u32,
         at: UnixMillis,
     ) -> u32 {
-        let launched = self.clone().launched(policy, there);
+        let launched = self.clone().launched(policy, there, sense.afford);
         if launched > there || !sense.whole || sense.there.is_err() {
             return launched.max(there);
         }
-        there - self.idle(policy, there, at).min(there)
+        there - self.idle(policy, there, sense.afford, at).min(there)
     }
 
     /// What was about to go stays: others have said what is in force.
@@ -298,8 +305,9 @@ impl FleetState {
     }
 
     /// As many as `there` are, and those above that have saved enough.
-    fn launched(&mut self, policy: &FleetPolicy, there: u32) -> u32 {
-        let more = self.accounts.iter_mut().skip(there as usize);
+    fn launched(&mut self, policy: &FleetPolicy, there: u32, afford: u32) -> u32 {
+        let most = policy.max.min(afford.max(there));
+        let more = self.accounts.iter_mut().take(most as usize).skip(there as usize);
         let paid = more.take_while(|account| **account >= LAUNCH * policy.boot_secs);
         let launched = paid.map(|account| *account = 0.0).count();
         there.saturating_add(u32::try_from(launched).unwrap_or(u32::MAX)).min(policy.max)
@@ -307,9 +315,9 @@ impl FleetState {
 
     /// How many of `there`, from the last one on, have cost a boot for nothing. After some that had to be
     /// launched again soon the others wait for longer than a boot.
-    fn idle(&self, policy: &FleetPolicy, there: u32, at: UnixMillis) -> u32 {
-        // What there may not be any more goes in any case.
-        let over = there.saturating_sub(policy.max);
+    fn idle(&self, policy: &FleetPolicy, there: u32, afford: u32, at: UnixMillis) -> u32 {
+        // What there may not be any more goes in any case, and what cannot be paid for.
+        let over = there.saturating_sub(policy.max.min(afford));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some seconds")]
         let boot = (1000.0 * policy.boot_secs) as u64;
         if self.flaps.hold(boot, at) {
@@ -375,6 +383,7 @@ impl FleetState {
             let order = sense.order.filter(|(bound, _)| *bound != Bound::AtLeast);
             order.is_some_and(|(_, ordered)| stay >= ordered)
         };
+        let for_money = |stay: u32| stay == sense.afford;
         match why {
             Why::Ordered(before) => lines.push(format!(
                 "fleet: raised from {before} to {} for the order",
@@ -400,6 +409,12 @@ impl FleetState {
                 "fleet: lowered from {before} to {} for the order",
                 gateways(wanted)
             )),
+            Why::Leaving(_) | Why::Lowered(_) if wanted > sense.afford || for_money(wanted) => {
+                lines.push(format!(
+                    "fleet: the budget pays for {}; the others get no requests and end",
+                    gateways(sense.afford)
+                ));
+            }
             Why::Leaving(n) => lines.push(format!(
                 "fleet: {} to go, whose cost for nothing is that of a boot of {:.0} s; first the load balancer gives them nothing more",
                 if n == 1 { "one gateway is".to_owned() } else { format!("{n} gateways are") },

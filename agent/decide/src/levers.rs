@@ -346,6 +346,7 @@ mod tests {
             coming: Coming::default(),
             order: None,
             holds: false,
+            afford: u32::MAX,
         }
     }
 

@@ -7,6 +7,7 @@
 //! take that much, to a tier. Raising is at once; lowering waits for a dwell. No data is not zero:
 //! a blind site holds.
 
+mod budget;
 mod bytes;
 mod capacity;
 mod chance;
@@ -55,6 +56,7 @@ pub use reason::explain_client;
 pub use state::State;
 pub use weights::{Fit, Weights, Window, weigh};
 
+use budget::Cost;
 use cloud::Limit;
 use demand::{Context, Expected, Following, Now, Spilled};
 use event::Coming;
@@ -67,7 +69,7 @@ use reason::Degraded;
 use record::Unraised;
 use release::Trust;
 use service::Service;
-use share::{Allowed, Case, Move, Need, Pressure};
+use share::{Allowed, Case, ForMoney, Move, Need, Pressure};
 use state::SiteState;
 use tier::KnobSet;
 
@@ -177,6 +179,8 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
         views.push(view(policy, &mut next, site, sense, &spilled, why, observation));
     }
     learn_knobs(policy, &mut next, &views, orders, at);
+    let cost = Cost::of(policy, &next, &sensed.cloud, there.as_ref().ok().copied(), &views);
+    let (limit, money) = next.budget.limit(policy, limit, &cost, at);
     allot(policy, &next, &limit, &mut views);
     let in_force = next.tier.set(policy, orders, at);
     let bytes = next.learned.bytes(policy, &in_force, Trust::Likely);
@@ -185,16 +189,22 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
         let home_qps = home_qps(policy, view, &limit);
         let at_once = view.pressure.settling || !following(policy, &next, view.site, at).all;
         let Some(site) = next.sites.get_mut(&view.site.id) else { continue };
-        let dead = limit.dead().then_some(at_once);
-        move_share(policy, site, view, dead, acting.holds(), at);
+        let loads = site.demand.loads(policy, &next.learned, &in_force, &bytes);
+        let load = site.demand.present(&loads);
+        let way = Way {
+            alone: limit.dead().then_some(at_once),
+            holds: acting.holds(),
+            money: money
+                .spent
+                .map(|spent| ForMoney { hard: share::bears(view.site, &load), spent }),
+        };
+        move_share(policy, site, view, &way, at);
         if acting.holds() {
             advice.extend(mode::of_share(view, home_qps));
         } else {
             view.home_qps = home_qps;
         }
         let moved = (view.share, view.moved.share());
-        let loads = site.demand.loads(policy, &next.learned, &in_force, &bytes);
-        let load = site.demand.present(&loads);
         let before = site.unraised.take();
         site.unraised = Unraised::step(before, view.site, &load, view.sense.secs, moved, at);
     }
@@ -209,11 +219,13 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
 
     let degraded = Degraded { verdict: &verdict, turned: &turned, set: &set };
     let mut reasons = reason::reasons(policy, &next, &views, &limit, observation, &degraded);
-    let asked = Asked { acting, there: &there, limit: &limit, views: &views, observation };
+    let afford = money.gateways;
+    let asked = Asked { acting, there: &there, limit: &limit, views: &views, observation, afford };
     let fleet = fleet(policy, &mut next, &asked, &mut reasons, &mut advice);
+    reasons.extend(next.budget.reasons(policy));
     reasons.splice(..0, acting.reasons(orders.mode(at), &advice));
-    let published = acting.publishes()
-        && publish(policy, &mut next, &views, fleet, observation, &reasons);
+    let published =
+        acting.publishes() && publish(policy, &mut next, &views, fleet, observation, &reasons);
     let (binding, mut headline) = reason::headline(&next, &views, &limit);
     headline.push_str(&acting.note(&advice));
     for view in &views {
@@ -242,6 +254,7 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
                 wanted: next.plan.fleet.clone(),
                 there: there.ok().cloned(),
             }),
+            budget: next.budget.status(policy),
             ..next.cloud.status.clone()
         },
         headline,
@@ -256,6 +269,8 @@ struct Asked<'a> {
     limit: &'a Limit,
     views: &'a [View<'a>],
     observation: &'a Observation,
+    /// How many gateways the budget allows.
+    afford: u32,
 }
 
 /// What the cloud is to have at hand, and why.
@@ -266,7 +281,7 @@ fn fleet(
     reasons: &mut Vec<String>,
     advice: &mut Vec<Advice>,
 ) -> Fleet {
-    let Asked { acting, there, limit, views, observation } = *asked;
+    let Asked { acting, there, limit, views, observation, afford } = *asked;
     let (at, orders) = (observation.at, &observation.orders);
     let coming = Coming::of(policy, &next.sites, &next.learned, orders, at);
     reasons.extend(event::reasons(policy, orders, &coming, at));
@@ -282,6 +297,7 @@ fn fleet(
     let order = orders.gateways(at);
     sense.order = order.map(|order| (order.bound, order.gateways));
     sense.holds = acting.holds();
+    sense.afford = afford;
     let before = &next.plan.fleet;
     let mut wanted = None;
     let mut fleet = match &policy.fleet {
@@ -501,21 +517,23 @@ fn allot(policy: &Policy, state: &State, limit: &Limit, views: &mut [View<'_>]) 
         }
         return;
     }
-    let asked = |view: &View<'_>| {
-        if view.sense.sees() {
-            view.need.share().max(0.0) * view.expected.movable_requests
-        } else {
-            let site = state.sites.get(&view.site.id);
-            view.share * site.map_or(0.0, |site| site.demand.requests())
-        }
-    };
-    let total: f64 = views.iter().map(asked).sum();
+    let total: f64 = views.iter().map(|view| asked(state, view)).sum();
     let part = if total > limit.requests { limit.requests / total } else { return };
     for view in views {
         view.most = part * view.need.share();
         if limit.keeps || policy.routes.is_empty() {
             view.most = view.most.max(view.share);
         }
+    }
+}
+
+/// Requests per second that a site asks of the cloud.
+fn asked(state: &State, view: &View<'_>) -> f64 {
+    if view.sense.sees() {
+        view.need.share().max(0.0) * view.expected.movable_requests
+    } else {
+        let site = state.sites.get(&view.site.id);
+        view.share * site.map_or(0.0, |site| site.demand.requests())
     }
 }
 
@@ -535,17 +553,26 @@ fn home_qps(policy: &Policy, view: &View<'_>, limit: &Limit) -> Option<f64> {
     Some(view.home_qps.filter(same).unwrap_or(each))
 }
 
-/// Moves the share of one site, and says how what is spilled is to move. `alone` when the cloud is dead,
-/// with whether home takes what it carries at once. `holds` where what is in force stays, but for an order.
+/// What a share is moved by, beside what the site needs.
+struct Way {
+    /// When the cloud is dead: whether home takes what it carries at once.
+    alone: Option<bool>,
+    /// Whether what is in force stays, but for an order.
+    holds: bool,
+    /// Where money allows no more.
+    money: Option<ForMoney>,
+}
+
+/// Moves the share of one site, and says how what is spilled is to move.
 fn move_share(
     policy: &Policy,
     site: &mut SiteState,
     view: &mut View<'_>,
-    alone: Option<bool>,
-    holds: bool,
+    way: &Way,
     at: UnixMillis,
 ) {
-    let allowed = Allowed { most: view.most, whole: view.sense.whole() };
+    let Way { alone, holds, money } = *way;
+    let allowed = Allowed { most: view.most, whole: view.sense.whole(), money };
     let before = site.share.clone();
     view.moved = match alone {
         _ if !view.sense.sees() => Move::Kept(view.share),
@@ -586,8 +613,7 @@ fn move_share(
 /// decided to be. While the cloud is dead nobody is sent there, nor does an order stand against bringing
 /// clients home; where nothing else brings them, one may.
 fn held(view: &View<'_>, dead: bool, holds: bool) -> f64 {
-    let ordered =
-        |share: f64| view.order.map_or(share, |o| o.bound.hold(share, o.share.get()));
+    let ordered = |share: f64| view.order.map_or(share, |o| o.bound.hold(share, o.share.get()));
     match (holds, dead) {
         (false, true) => view.moved.share(),
         (false, false) => ordered(view.moved.share()),

@@ -155,7 +155,9 @@ pub(crate) fn of_share(view: &View<'_>, home_qps: Option<f64>) -> Vec<Advice> {
     }
     match (view.home_qps, home_qps) {
         (None, Some(each)) => advice.push(Advice {
-            what: format!("have each gateway of {id} give home {each:.0} weighted requests/s at most"),
+            what: format!(
+                "have each gateway of {id} give home {each:.0} weighted requests/s at most"
+            ),
             order: None,
         }),
         (Some(_), None) => advice.push(Advice {

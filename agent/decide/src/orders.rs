@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use spillway_model::api::{
-    EventOrder, GatewaysOrder, KnobOrder, ModeOrder, ShareOrder, TierOrder,
-};
+use spillway_model::api::{EventOrder, GatewaysOrder, KnobOrder, ModeOrder, ShareOrder, TierOrder};
 use spillway_model::{EventId, KnobId, SiteId, UnixMillis};
 
 use crate::event::Events;

@@ -9,6 +9,7 @@ use spillway_model::mode::Mode;
 use spillway_model::plan::{SpillMode, Tier};
 use spillway_model::{Config, KnobId, Plan, RouteId, Salt, SiteId};
 
+use crate::budget::BudgetPolicy;
 use crate::fleet::FleetPolicy;
 use crate::levers::LeversPolicy;
 use crate::state::State;
@@ -48,6 +49,8 @@ pub struct Policy {
     pub(crate) on_aws: bool,
     /// What it may have at hand beside gateways.
     pub(crate) levers: LeversPolicy,
+    /// What the cloud costs and may cost, if there is a cap.
+    pub(crate) budget: Option<BudgetPolicy>,
     /// The cloud's gateways, if there may be any.
     pub(crate) fleet: Option<FleetPolicy>,
 }
@@ -206,6 +209,7 @@ impl Policy {
                 .collect(),
             mode: agent.mode,
             on_aws: config.cloud.aws.is_some(),
+            budget: BudgetPolicy::new(config),
             levers: LeversPolicy::new(config),
             fleet: config.cloud.aws.as_ref().and_then(|aws| {
                 let gateways = aws.gateways.as_ref()?;

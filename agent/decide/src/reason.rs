@@ -156,9 +156,7 @@ fn knobs(
     }
     if let Some((id, secs)) = &turned.off {
         let what = if turned.held { "knob that would be turned off" } else { "knob turned off" };
-        lines.push(format!(
-            "{what}: {id}, without which home would have done for {secs:.0} s"
-        ));
+        lines.push(format!("{what}: {id}, without which home would have done for {secs:.0} s"));
     }
     let mut on: Vec<&KnobPolicy> = set.knobs(policy).collect();
     on.sort_by_key(|knob| std::cmp::Reverse(knob.tier));

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use spillway_model::api::SiteStatus;
 use spillway_model::{Plan, RouteId, SiteId};
 
+use crate::budget::BudgetState;
 use crate::bytes::LearnedBytes;
 use crate::cloud::CloudState;
 use crate::demand::Demand;
@@ -34,6 +35,9 @@ pub struct State {
     pub(crate) fleet: FleetState,
     #[serde(default)]
     pub(crate) levers: Levers,
+    /// Money that was spent is not forgotten, whatever else is.
+    #[serde(default)]
+    pub(crate) budget: BudgetState,
     pub(crate) plan: Plan,
 }
 
@@ -69,6 +73,7 @@ impl State {
             tier: TierState::default(),
             fleet: FleetState::default(),
             levers: Levers::default(),
+            budget: BudgetState::default(),
             plan: policy.initial_plan(),
         }
     }

@@ -116,6 +116,52 @@ pub struct CloudStatus {
     /// What runs there beside functions, where anything may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<FleetStatus>,
+    /// What it costs, where it has a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetStatus>,
+}
+
+/// What the cloud has cost, as estimated from what it reports and the prices of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct BudgetStatus {
+    /// In this clock hour.
+    pub hour: Spending,
+    /// In this month of UTC.
+    pub month: Spending,
+    /// What it costs now, US dollars an hour.
+    pub usd_per_hour: f64,
+    /// What a cap keeps from being served, while one binds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binds: Option<Missed>,
+}
+
+/// Money spent, in US dollars.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spending {
+    /// So far.
+    pub usd: f64,
+    /// The cap; `None` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<f64>,
+}
+
+impl Spending {
+    /// The part of the cap that is spent.
+    #[must_use]
+    pub fn part(&self) -> Option<f64> {
+        self.of.map(|of| self.usd / of)
+    }
+}
+
+/// What a cap that binds keeps from being served.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Missed {
+    /// Which cap: `hour` or `month`.
+    pub cap: String,
+    /// Requests per second that are not served for it.
+    pub requests_per_sec: f64,
+    /// What they would cost: the marginal price of a second that is not over the limit.
+    pub usd_per_sec: f64,
 }
 
 /// What the cloud is to have at hand, and what it has.

@@ -5,6 +5,7 @@
 //! file with mistakes. Paths in the file are relative to the file.
 
 mod aws;
+mod budget;
 mod check;
 mod edit;
 mod read;
@@ -25,6 +26,7 @@ pub use aws::{
     Aws, AwsAlarmEndpoint, AwsCapacity, AwsFunction, AwsGateways, AwsPrices, AwsProgram,
     AwsReplicas, AwsRule,
 };
+pub use budget::Budget;
 pub use edit::{EditError, edited};
 pub use read::{Draft, Problem, Problems};
 
@@ -285,6 +287,8 @@ pub struct Cloud {
     pub local: Option<LocalCloud>,
     /// A cloud on AWS, which the agent scales.
     pub aws: Option<Aws>,
+    /// What it may cost.
+    pub budget: Option<Budget>,
 }
 
 /// One function.
