@@ -150,7 +150,7 @@ impl View<'_> {
 #[must_use]
 pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outcome {
     let at = observation.at;
-    let mode = mode::of(policy, &observation.orders, at);
+    let mode = policy.mode(&observation.orders, at);
     let alone = (mode == Mode::Shadow).then(|| mode::without_orders(observation));
     let observation = alone.as_ref().unwrap_or(observation);
     let orders = &observation.orders;

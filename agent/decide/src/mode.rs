@@ -64,11 +64,11 @@ impl Acting {
         }
     }
 
-    /// Takes up what is in force without this agent's doing: a plan of others, and the end of leases
-    /// that nobody renews.
+    /// Takes up what is in force without this agent's doing: leases have ended that nobody renewed, in
+    /// shadow or while the agent was away.
     pub(crate) fn follow(self, policy: &Policy, next: &mut State, at: UnixMillis) {
-        if self.holds() && !self.publishes() {
-            let plan = &next.plan;
+        let plan = &next.plan;
+        if self.holds() && (!self.publishes() || plan.expires_at <= at) {
             next.tier.keep(policy, |id| plan.knobs.get(id).is_none_or(|lease| at < lease.until));
         }
     }
@@ -112,9 +112,12 @@ impl Acting {
     }
 }
 
-/// The mode at `at`, by order or as configured.
-pub(crate) fn of(policy: &Policy, orders: &Orders, at: UnixMillis) -> Mode {
-    orders.mode(at).map_or(policy.mode, |order| order.mode)
+impl Policy {
+    /// How far what is decided at `at` is acted on, by order or as configured.
+    #[must_use]
+    pub fn mode(&self, orders: &Orders, at: UnixMillis) -> Mode {
+        orders.mode(at).map_or(self.mode, |order| order.mode)
+    }
 }
 
 /// Puts in force what others have published since.
@@ -195,7 +198,7 @@ pub(crate) fn of_fleet(fleet: &Fleet, gateways: u32, wanted: &Fleet) -> Vec<Advi
     let mut advice = Vec::new();
     let mut other = |what: &str, from: u32, to: u32, order: Option<String>| {
         if from != to {
-            advice.push(Advice { what: format!("{what}: {to} in place of {from}"), order });
+            advice.push(Advice { what: format!("have {to} {what} in place of {from}"), order });
         }
     };
     let order = format!("spillway gateways {gateways} {FOR}");

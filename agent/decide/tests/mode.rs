@@ -277,6 +277,23 @@ fn others_whose_plan_is_not_known_are_not_overruled() {
 }
 
 #[test]
+fn knobs_that_lapsed_while_the_agent_was_away_stay_off() {
+    let mut world = world(12);
+    no_cloud(&mut world);
+    world.run(80, 0.02, |second| if second < 20 { 0.4 } else { 1.3 });
+    assert!(!world.state.plan().knobs.is_empty(), "{}", world.course());
+    recommend(&mut world);
+    world.run(1, 0.02, |_| 1.3);
+    let mut later = world.observations.last().unwrap().clone();
+    later.at = later.at.plus_secs(600);
+    let state = world.state.clone().resume(world.state.plan());
+    let outcome = decide(&world.policy, &state, &later);
+    assert_eq!((outcome.plan.tier, outcome.plan.knobs.len()), (Tier::Normal, 0));
+    assert!(outcome.decision.published);
+    assert_eq!(outcome.plan.share(&site()), world.state.plan().share(&site()), "shares hold");
+}
+
+#[test]
 fn a_shadow_publishes_nothing_and_lets_leases_lapse() {
     let mut world = world(10);
     no_cloud(&mut world);
@@ -298,7 +315,8 @@ fn a_shadow_publishes_nothing_and_lets_leases_lapse() {
 #[test]
 fn a_shadow_reasons_from_what_another_agent_has_published() {
     let mut world = world(11);
-    let policy = Policy::new(&config(&[("share_dwell_secs", "mode = \"shadow\"\nshare_dwell_secs")]));
+    let policy =
+        Policy::new(&config(&[("share_dwell_secs", "mode = \"shadow\"\nshare_dwell_secs")]));
     let mut shadow = State::initial(&policy);
     let mut advised = 0;
     let load = flash(0.4, 3.0, 20, 60);
@@ -381,7 +399,8 @@ fn a_storm_as_it_is_recommended() {
         world.run(1, 0.02, |_| load(second));
         let decision = &world.outcome.as_ref().unwrap().decision;
         // One line where what is advised is about something else than before, or it is over.
-        let about = |what: &str| what.split_once(" from ").map_or(what, |(about, _)| about).to_owned();
+        let about =
+            |what: &str| what.split_once(" from ").map_or(what, |(about, _)| about).to_owned();
         let now: BTreeMap<String, String> = decision
             .reasons
             .iter()
@@ -389,7 +408,11 @@ fn a_storm_as_it_is_recommended() {
             .map(|line| (about(line), line.clone()))
             .collect();
         if !now.keys().eq(before.keys()) {
-            told.push_str(&format!("{} s: {}\n", second + 1, world.outcome.as_ref().unwrap().headline));
+            told.push_str(&format!(
+                "{} s: {}\n",
+                second + 1,
+                world.outcome.as_ref().unwrap().headline
+            ));
             now.values().for_each(|line| told.push_str(&format!("  {line}\n")));
         }
         before = now;

@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn months_are_those_of_the_calendar() {
         let month = |date| UnixMillis::utc(date, (0, 0, 0)).unwrap().month();
-        let of = |year, month| year * 12 + month - 1;
+        let of = |year: u64, month: u64| year * 12 + month - 1;
         assert_eq!(month((2028, 2, 29)), of(2028, 2));
         let begins = UnixMillis::utc((2027, 1, 1), (0, 0, 0)).unwrap();
         assert_eq!((begins.month(), UnixMillis(begins.0 - 1).month()), (of(2027, 1), of(2026, 12)));
