@@ -12,7 +12,9 @@ use spillway_model::time::secs_of;
 use spillway_simulate::log::Format;
 use spillway_simulate::{Policy, Sweep};
 
-pub(crate) use orders::{EventCommand, GatewaysOptions, KnobCommand, ShareOptions, TierCommand};
+pub(crate) use orders::{
+    EventCommand, GatewaysOptions, KnobCommand, ModeOptions, ShareOptions, TierCommand,
+};
 
 /// Serve the baseline at home and spill the peak into the cloud.
 #[derive(Debug, Parser)]
@@ -100,6 +102,8 @@ theta_o, tau_u, tau_o, instability, reversals.")]
     Share(ShareOptions),
     /// Hold the number of gateways in the cloud, for a while.
     Gateways(GatewaysOptions),
+    /// Have the agent act, only recommend, or only watch, for a while.
+    Mode(ModeOptions),
     /// Announce what brings a crowd, so that what takes time to be ready is ready when it begins.
     Event {
         #[command(subcommand)]
@@ -211,8 +215,8 @@ pub(crate) struct SimulateOptions {
     /// Seed of all that is drawn by chance.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Run Spillway once more for each value of some settings of `[agent]`, and tell what each costs and
-    /// violates; by default, how full lines and servers may be.
+    /// Run Spillway once more for each value of some settings of `[agent]`, or of `[cloud.budget]` as
+    /// `budget.NAME`, and tell what each costs and violates; by default, how full lines and servers may be.
     #[arg(long, value_name = "NAME,…=VALUE,…", num_args = 0..=1, require_equals = true,
         default_missing_value = Sweep::USUAL)]
     pub frontier: Option<Sweep>,

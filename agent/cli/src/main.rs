@@ -55,6 +55,7 @@ fn main() -> ExitCode {
         Command::Tier { command } => operator::tier(&args, command),
         Command::Share(options) => operator::share(&args, options),
         Command::Gateways(options) => operator::gateways(&args, options),
+        Command::Mode(options) => operator::mode(&args, options),
         Command::Event { command } => operator::event(&args, command),
         Command::Knob { command } => operator::knob(&args, command),
     };

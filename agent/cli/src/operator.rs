@@ -1,5 +1,5 @@
 //! What operators ask and order: `status`, `explain`, `plan`, `tier`, `knob`, `share`, `gateways`,
-//! `event`.
+//! `mode`, `event`.
 
 mod absent;
 mod text;
@@ -15,8 +15,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use spillway_model::api::{
-    Decision, EventOrder, EventStatus, Explain, GatewaysOrder, KnobOrder, KnobStatus, ShareOrder,
-    Status, TierOrder,
+    Decision, EventOrder, EventStatus, Explain, GatewaysOrder, KnobOrder, KnobStatus, ModeOrder,
+    ShareOrder, Status, TierOrder,
 };
 use spillway_model::{Config, EventId, Plan, SignedPlan, UnixMillis};
 use spillway_part::client::{CallError, Client};
@@ -24,7 +24,9 @@ use spillway_part::clock;
 use spillway_part::follow::trusted_key;
 use spillway_part::start::load_config;
 
-use crate::args::{Args, EventCommand, GatewaysOptions, KnobCommand, ShareOptions, TierCommand};
+use crate::args::{
+    Args, EventCommand, GatewaysOptions, KnobCommand, ModeOptions, ShareOptions, TierCommand,
+};
 use crate::{output, up};
 
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -236,6 +238,17 @@ pub(crate) fn gateways(args: &Args, options: &GatewaysOptions) -> anyhow::Result
     tell(args, reply, |status: &Status, now| {
         let wanted = status.cloud.fleet.as_ref().map_or(0, |fleet| fleet.wanted.gateways);
         format!("{}\nnow {wanted} wanted", text::order_on(status, "gateways", now))
+    })
+}
+
+pub(crate) fn mode(args: &Args, options: &ModeOptions) -> anyhow::Result<ExitCode> {
+    let agent = Agent::of(args)?;
+    let ModeOptions { mode, for_secs, reason, .. } = options;
+    let order = mode.zip(*for_secs);
+    let order = order.map(|(mode, for_secs)| ModeOrder { mode, for_secs, by: by(reason) });
+    let reply = agent.put_or_clear("/v1/mode", order.as_ref())?;
+    tell(args, reply, |status: &Status, now| {
+        format!("{}\nnow mode {}", text::order_on(status, "mode", now), status.mode)
     })
 }
 

@@ -20,6 +20,8 @@ fn help_is_no_error_and_wrong_usage_is_64() {
         &["explain", "decision", "first"],
         &["share", "east", "150", "--for", "30m"],
         &["gateways", "3"],
+        &["mode", "recommend"],
+        &["mode", "watch", "--for", "1m"],
         &["event", "add", "sale", "--at", "2h", "--for", "1h", "--factor", "0.5"],
         &["event", "add", "sale", "--at", "tomorrow", "--for", "1h", "--factor", "6"],
     ] {

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use spillway_decide::{Observation, Outcome, Policy, State, decide};
 use spillway_flags::Registry;
 use spillway_model::api::{CloudStatus, Decision, PartStatus, SiteStatus};
-use spillway_model::{Config, Plan, SignedPlan, SiteId, UnixMillis};
+use spillway_model::{Config, Mode, Plan, SignedPlan, SiteId, UnixMillis};
 use spillway_part::follow::Publisher;
 use spillway_part::serve::{Limits, http};
 use spillway_part::{Plans, Shutdown, clock, manager};
@@ -21,6 +21,7 @@ use tokio::time::MissedTickBehavior;
 use crate::journal::{Entry, Journal};
 use crate::mirrors::Mirrors;
 use crate::orders::OrderBook;
+use crate::others::Others;
 use crate::reader::{Reader, Reading, chain};
 use crate::start::Start;
 use crate::state_dir::StateDir;
@@ -37,7 +38,10 @@ const GENERATION_MAX: u64 = 1 << 53;
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) at: UnixMillis,
+    /// The last plan published.
     pub(crate) plan: Arc<Plan>,
+    /// The plan in force: another agent's, where this one does not act and has read it.
+    pub(crate) in_force: Arc<Plan>,
     /// The plan as signed, in the exact bytes that are served.
     pub(crate) signed: Bytes,
     /// The decision that published the plan.
@@ -89,6 +93,7 @@ pub struct Agent {
     reader: Reader,
     publisher: Publisher,
     mirrors: Mirrors,
+    others: Others,
     state: State,
     /// Whether `state` came from elsewhere than the decision before.
     fresh: bool,
@@ -115,14 +120,17 @@ impl Agent {
         let signed = serde_json::to_vec(&start.signed).map_err(AgentError::Plan)?;
         let signed = Bytes::from(signed);
         let mirrors = Mirrors::start(&config)?;
+        let mode = policy.mode(&start.orders.live(now).0, now);
         // Nobody decided the plan that says that there is none yet.
-        if start.plan.generation > 0 {
+        if start.plan.generation > 0 && mode != Mode::Shadow {
             mirrors.offer(signed.clone());
         }
+        let others = Others::new(&config, state_dir.key.verifying_key());
         let (publisher, plans) = Publisher::new(start.plan.clone());
         let write_fault = start.fault.map(|fault| chain(&fault));
         let warnings =
             warnings(&start.warnings, start.journal.path(), write_fault.as_deref(), None);
+        let plan = Arc::new(start.plan);
         let view = View {
             at: now,
             published: start.published,
@@ -130,7 +138,8 @@ impl Agent {
             warnings,
             journalled: write_fault.is_none(),
             headline: "The agent has just started; nothing has been observed yet".to_owned(),
-            plan: Arc::new(start.plan),
+            in_force: plan.clone(),
+            plan,
             signed,
             sites: BTreeMap::new(),
             cloud: CloudStatus::default(),
@@ -154,6 +163,7 @@ impl Agent {
             reader: Reader::new(&config),
             publisher,
             mirrors,
+            others,
             state: start.state,
             fresh: true,
             warnings: start.warnings,
@@ -180,9 +190,19 @@ impl Agent {
     pub async fn tick(&mut self, now: UnixMillis) {
         let reading = self.reader.read().await;
         let (orders, version) = self.shared.orders.live(now);
-        self.fence(&reading);
+        let in_force = match self.shared.policy.mode(&orders, now).acts() {
+            true => {
+                self.fence(&reading);
+                None
+            }
+            false => {
+                let ours = self.state.plan().generation;
+                self.others.newer(ours, newest_generation(&reading)).await
+            }
+        };
         let Reading { loads, missing, interface_bytes, parts, warnings } = reading;
-        let observation = Observation { at: now, loads, missing, interface_bytes, orders };
+        let observation =
+            Observation { at: now, loads, missing, interface_bytes, orders, in_force };
         let outcome = decide(&self.shared.policy, &self.state, &observation);
         match self.sign(&outcome) {
             Ok(signed) => {
@@ -204,8 +224,7 @@ impl Agent {
     /// have. They would refuse whatever we publish, so we count on from theirs.
     fn fence(&mut self, reading: &Reading) {
         let ours = self.state.plan().generation;
-        let seen = reading.loads.iter().map(|load| load.generation);
-        let newest = seen.filter(|generation| *generation < GENERATION_MAX).max().unwrap_or(0);
+        let newest = newest_generation(reading);
         if newest > ours {
             tracing::warn!(
                 ours,
@@ -277,16 +296,24 @@ impl Agent {
         let before = self.shared.view.load_full();
         let published = signed.is_some();
         let decision = outcome.decision;
+        let shadow = decision.mode == Mode::Shadow;
+        let others = outcome.plan.generation > before.plan.generation && !published;
+        let others = others.then(|| Arc::new(outcome.plan.clone()));
         let (plan, signed, published_by) = match signed {
             Some((_, bytes)) => (Arc::new(outcome.plan), bytes, Some(decision.clone())),
             None => (before.plan.clone(), before.signed.clone(), before.published.clone()),
         };
         if published {
             tell_published(&plan, &decision);
+        }
+        if shadow {
+            self.mirrors.withhold();
+        } else if published || !self.mirrors.offered() && plan.generation > 0 {
             self.mirrors.offer(signed.clone());
         }
         let view = View {
             at,
+            in_force: others.unwrap_or_else(|| plan.clone()),
             plan: plan.clone(),
             signed,
             published: published_by,
@@ -326,12 +353,19 @@ impl Agent {
         let (write, prune) = (self.write_fault.as_deref(), self.prune_fault.as_deref());
         let mut warnings = warnings(&self.warnings, path, write, prune);
         warnings.extend(self.mirrors.warnings());
+        warnings.extend(self.others.warning());
         warnings
     }
 
     fn tick_part(&self, numerator: u32, denominator: u32) -> Duration {
         tick(&self.shared.config) * numerator / denominator
     }
+}
+
+/// The newest generation that some part acts on.
+fn newest_generation(reading: &Reading) -> u64 {
+    let seen = reading.loads.iter().map(|load| load.generation);
+    seen.filter(|generation| *generation < GENERATION_MAX).max().unwrap_or(0)
 }
 
 fn tick(config: &Config) -> Duration {

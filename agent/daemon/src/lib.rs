@@ -16,6 +16,7 @@ mod journal;
 mod kept;
 mod mirrors;
 mod orders;
+mod others;
 mod reader;
 mod start;
 mod state_dir;

@@ -50,6 +50,18 @@ impl Mirrors {
         self.newest.send_replace(Some(signed));
     }
 
+    /// Has no mirror keep any plan from now on: what lies there is left as it is.
+    pub(crate) fn withhold(&self) {
+        if self.newest.borrow().is_some() {
+            self.newest.send_replace(None);
+        }
+    }
+
+    /// Whether they are told to keep a plan.
+    pub(crate) fn offered(&self) -> bool {
+        self.newest.borrow().is_some()
+    }
+
     /// Which mirrors are away, one sentence each.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
         self.kept.iter().filter_map(|kept| {

@@ -3,7 +3,7 @@
 
 use spillway_decide::{Policy, State};
 use spillway_model::api::Decision;
-use spillway_model::{Config, Plan, SignedPlan, UnixMillis};
+use spillway_model::{Config, Mode, Plan, SignedPlan, UnixMillis};
 
 use crate::AgentError;
 use crate::journal::{Audit, Journal, JournalError, set_aside};
@@ -69,10 +69,17 @@ impl Start {
         let state = found.state.unwrap_or_else(|| State::initial(policy));
         let (plan, signed, from) = newest(config, state_dir, found.plan, state.plan())?;
         tracing::info!(generation = plan.generation, from, "the agent takes up its last plan");
-        let state = if plan.generation > 0 { resumed(state, &plan) } else { state };
+        let orders = OrderBook::restore(found.orders, now);
+        let shadow = policy.mode(&orders.live(now).0, now) == Mode::Shadow;
+        let state = match state.plan().clone() {
+            // In shadow what is newer than our own is another agent's, and in force.
+            replayed if shadow && replayed.generation > plan.generation => state.resume(&replayed),
+            _ if plan.generation > 0 => resumed(state, &plan),
+            _ => state,
+        };
         Ok(Self {
             published: found.decision.filter(|decision| decision.generation == plan.generation),
-            orders: OrderBook::restore(found.orders, now),
+            orders,
             journal,
             fault,
             warnings,

@@ -231,6 +231,7 @@ impl World {
             missing: BTreeMap::new(),
             interface_bytes: BTreeMap::new(),
             orders: Orders::default(),
+            in_force: None,
         }
     }
 }

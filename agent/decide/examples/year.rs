@@ -134,6 +134,7 @@ impl World {
             missing: BTreeMap::new(),
             interface_bytes: BTreeMap::new(),
             orders: self.orders.clone(),
+            in_force: None,
         })
     }
 

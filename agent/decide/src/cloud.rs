@@ -208,6 +208,7 @@ impl CloudState {
             environments_max: f.environments_max,
             throttled_per_sec: sense.throttled_per_sec,
             fleet: None,
+            budget: None,
         };
         let why = if self.ceiling.is_some() {
             format!(

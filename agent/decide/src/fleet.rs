@@ -48,7 +48,7 @@ const HEARD_MS: u64 = 30_000;
 #[derive(Debug, Clone)]
 pub(crate) struct FleetPolicy {
     /// Weighted requests per second that one takes.
-    carries: f64,
+    pub(crate) carries: f64,
     max: u32,
     /// What functions cost for as much as one takes, in the price of one.
     functions_price: f64,
@@ -121,6 +121,10 @@ pub(crate) struct FleetSense<'a> {
     pub(crate) order: Option<(Bound, u32)>,
     /// How long a gateway takes until it serves, as known by now.
     pub(crate) boot_secs: f64,
+    /// Whether what is in force stays, but for an order.
+    pub(crate) holds: bool,
+    /// How many the budget allows.
+    pub(crate) afford: u32,
 }
 
 /// Why the fleet is as it is.
@@ -185,6 +189,8 @@ impl<'a> FleetSense<'a> {
             coming: Coming::default(),
             order: None,
             boot_secs: 0.0,
+            holds: false,
+            afford: u32::MAX,
         }
     }
 
@@ -209,7 +215,10 @@ impl FleetState {
         self.take_in(policy, sense, before.gateways);
         let mut fleet = before.clone();
         let mut why = Why::Kept;
-        let launched = self.launched(policy, sense.boot_secs, before.gateways);
+        let launched = match sense.holds {
+            true => before.gateways,
+            false => self.launched(policy, sense, before.gateways),
+        };
         // What is there is ended below, where the load balancer is told first.
         fleet.gateways = sense.held(policy, launched).max(before.gateways);
         if fleet.gateways > before.gateways {
@@ -225,8 +234,11 @@ impl FleetState {
         }
         // No data is not zero: what cannot be seen is neither ended nor given other requests.
         let Ok(there) = &sense.there else { return (fleet, why) };
-        let boot = sense.boot_secs;
-        let idle = if sense.whole { self.idle(policy, boot, fleet.gateways, at) } else { 0 };
+        let idle = if sense.whole && !sense.holds {
+            self.idle(policy, sense, fleet.gateways, at)
+        } else {
+            0
+        };
         let goes = fleet.gateways - sense.held(policy, fleet.gateways - idle).min(fleet.gateways);
         if sense.whole || goes > 0 {
             // One batch after the other: the last ones are gone before the next are told to go.
@@ -235,7 +247,11 @@ impl FleetState {
         }
         let stay = fleet.gateways.saturating_sub(self.to_go);
         let healthy = there.gateways_healthy.min(stay);
-        fleet.gateway_percent = self.percent(policy, healthy, before.gateway_percent, sense.whole);
+        // An order on gateways is also one to give them what they carry.
+        if !sense.holds || sense.order.is_some() {
+            let before = before.gateway_percent;
+            fleet.gateway_percent = self.percent(policy, healthy, before, sense.whole);
+        }
         // What was found may be of a plan that gave them nothing, before one that did.
         let given = there.gateway_percent.max(before.gateway_percent);
         if stay < fleet.gateways && given <= fleet.gateway_percent {
@@ -268,33 +284,60 @@ impl FleetState {
         }
         self.accounts.resize(policy.max as usize, 0.0);
         let most = LAUNCH * sense.boot_secs / LAUNCH_SECS;
-        // Who is held for hours owes no more for that than who may go.
-        let least = if sense.order.is_some() {
-            -policy.edge_secs(sense.boot_secs)
-        } else {
-            f64::NEG_INFINITY
-        };
+        // Who is held for hours owes no more for that than who may go, and who is not launched though it
+        // would be saves no more than that takes.
+        let held = sense.order.is_some() || sense.holds;
+        let least = if held { -policy.edge_secs(sense.boot_secs) } else { f64::NEG_INFINITY };
+        let enough = if sense.holds { LAUNCH * sense.boot_secs } else { f64::INFINITY };
         for (place, account) in self.accounts.iter_mut().enumerate() {
             let saved = policy.saves(place, asked).min(most) * sense.secs;
             let saved = if sense.whole { saved } else { saved.max(0.0) };
-            let sum = (*account + saved).max(least);
+            let sum = (*account + saved).max(least).min(enough);
             *account = if place < there as usize { sum.min(0.0) } else { sum.max(0.0) };
         }
     }
 
+    /// How many there would be, of `there` that are, were it done.
+    pub(crate) fn advised(
+        &self,
+        policy: &FleetPolicy,
+        sense: &FleetSense<'_>,
+        there: u32,
+        at: UnixMillis,
+    ) -> u32 {
+        let launched = self.clone().launched(policy, sense, there);
+        if launched > there || !sense.whole || sense.there.is_err() {
+            return launched.max(there);
+        }
+        there - self.idle(policy, sense, there, at).min(there)
+    }
+
+    /// What was about to go stays: others have said what is in force.
+    pub(crate) fn follow(&mut self) {
+        self.to_go = 0;
+    }
+
     /// As many as `there` are, and those above that have saved enough.
-    fn launched(&mut self, policy: &FleetPolicy, boot_secs: f64, there: u32) -> u32 {
-        let more = self.accounts.iter_mut().skip(there as usize);
-        let paid = more.take_while(|account| **account >= LAUNCH * boot_secs);
+    fn launched(&mut self, policy: &FleetPolicy, sense: &FleetSense<'_>, there: u32) -> u32 {
+        let most = policy.max.min(sense.afford.max(there));
+        let more = self.accounts.iter_mut().take(most as usize).skip(there as usize);
+        let paid = more.take_while(|account| **account >= LAUNCH * sense.boot_secs);
         let launched = paid.map(|account| *account = 0.0).count();
         there.saturating_add(u32::try_from(launched).unwrap_or(u32::MAX)).min(policy.max)
     }
 
     /// How many of `there`, from the last one on, have cost enough for nothing. After some that had to be
     /// launched again soon the others wait for longer than a boot.
-    fn idle(&self, policy: &FleetPolicy, boot_secs: f64, there: u32, at: UnixMillis) -> u32 {
-        // What there may not be any more goes in any case.
-        let over = there.saturating_sub(policy.max);
+    fn idle(
+        &self,
+        policy: &FleetPolicy,
+        sense: &FleetSense<'_>,
+        there: u32,
+        at: UnixMillis,
+    ) -> u32 {
+        let boot_secs = sense.boot_secs;
+        // What there may not be any more goes in any case, and what cannot be paid for.
+        let over = there.saturating_sub(policy.max.min(sense.afford));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some seconds")]
         let boot = (1000.0 * boot_secs) as u64;
         if self.flaps.hold(boot, at) {
@@ -363,6 +406,7 @@ impl FleetState {
             let order = sense.order.filter(|(bound, _)| *bound != Bound::AtLeast);
             order.is_some_and(|(_, ordered)| stay >= ordered)
         };
+        let for_money = |stay: u32| stay == sense.afford;
         match why {
             Why::Ordered(before) => lines.push(format!(
                 "fleet: raised from {before} to {} for the order",
@@ -388,6 +432,12 @@ impl FleetState {
                 "fleet: lowered from {before} to {} for the order",
                 gateways(wanted)
             )),
+            Why::Leaving(_) | Why::Lowered(_) if wanted > sense.afford || for_money(wanted) => {
+                lines.push(format!(
+                    "fleet: the budget pays for {}; the others get no requests and end",
+                    gateways(sense.afford)
+                ));
+            }
             Why::Leaving(n) => lines.push(format!(
                 "fleet: {} to go, whose cost for nothing is that of waiting for a boot of {:.0} s; first the load balancer gives them nothing more",
                 if n == 1 { "one gateway is".to_owned() } else { format!("{n} gateways are") },

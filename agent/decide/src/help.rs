@@ -388,14 +388,26 @@ fn followed(policy: &Policy, before: f64, now: f64) -> f64 {
     if next - now < STEP { now } else { next }
 }
 
-/// Gives out of what is offered as much as is needed: the plan's list, in the order of ranks.
-pub(crate) fn give(policy: &Policy, next: &mut State, views: &mut [View<'_>], at: UnixMillis) {
+/// Gives out of what is offered as much as is needed: the plan's list, in the order of ranks. Where what is
+/// in force stays, `holds`, it is the list that there was.
+pub(crate) fn give(
+    policy: &Policy,
+    next: &mut State,
+    views: &mut [View<'_>],
+    holds: bool,
+    at: UnixMillis,
+) {
     for view in views.iter_mut() {
         let share = view.moved.share();
         let before = next.plan.sites.get(&view.site.id).map_or(&[][..], |plan| &plan.helped);
         let given = parts(before, view.share);
         let Some(kept) = next.sites.get_mut(&view.site.id) else { continue };
         let mut from = 0.0;
+        if holds {
+            view.helped = before.to_vec();
+            kept.in_cloud = followed(policy, kept.in_cloud, (share - view.helped()).max(0.0));
+            continue;
+        }
         kept.help.retain(|id, _| view.offers.iter().any(|offer| offer.site == *id));
         for offer in &view.offers {
             let Some(state) = kept.help.get_mut(&offer.site) else { continue };

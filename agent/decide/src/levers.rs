@@ -346,6 +346,8 @@ mod tests {
             coming: Coming::default(),
             order: None,
             boot_secs: 60.0,
+            holds: false,
+            afford: u32::MAX,
         }
     }
 

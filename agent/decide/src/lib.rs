@@ -7,6 +7,7 @@
 //! take that much, to a tier. Raising is at once; lowering waits for a dwell. No data is not zero:
 //! a blind site holds.
 
+mod budget;
 mod bytes;
 mod capacity;
 mod chance;
@@ -22,6 +23,7 @@ mod lasting;
 mod lead;
 mod learning;
 mod levers;
+mod mode;
 mod observe;
 mod orders;
 mod policy;
@@ -40,8 +42,11 @@ mod window;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use spillway_model::api::{Bound, CloudStatus, Decision, FleetStatus, ShareOrder, SiteStatus};
+use spillway_model::api::{
+    Advice, Bound, CloudStatus, Decision, FleetStatus, ShareOrder, SiteStatus,
+};
 use spillway_model::load::FleetLoad;
+use spillway_model::mode::Mode;
 use spillway_model::plan::{Help, SitePlan, SpillMode, Tier};
 use spillway_model::{Fleet, Load, Plan, Share, SiteId, UnixMillis};
 
@@ -53,19 +58,21 @@ pub use reason::explain_client;
 pub use state::State;
 pub use weights::{Fit, Weights, Window, weigh};
 
+use budget::Cost;
 use cloud::Limit;
 use demand::{Context, Expected, Following, Now, Spilled};
 use event::Coming;
 use fleet::{FleetSense, FleetState};
 use help::{Offer, Room};
 use learning::Seen;
+use mode::Acting;
 use observe::{CloudSense, SiteSense, sense};
 use policy::SitePolicy;
 use reason::Degraded;
 use record::Unraised;
 use release::Trust;
 use service::Service;
-use share::{Allowed, Case, Move, Need, Pressure};
+use share::{Allowed, Case, ForMoney, Move, Need, Pressure};
 use state::SiteState;
 use tier::KnobSet;
 
@@ -85,6 +92,10 @@ pub struct Observation {
     pub interface_bytes: BTreeMap<SiteId, u64>,
     /// The orders in force.
     pub orders: Orders,
+    /// A plan that another agent has published and that is in force, where this one does not act and had not
+    /// read it yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_force: Option<Plan>,
 }
 
 /// What one tick came to.
@@ -164,12 +175,21 @@ impl View<'_> {
 /// Decides one tick.
 #[must_use]
 pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outcome {
-    let (at, orders) = (observation.at, &observation.orders);
+    let at = observation.at;
+    let mode = policy.mode(&observation.orders, at);
+    let alone = (mode == Mode::Shadow).then(|| mode::without_orders(observation));
+    let observation = alone.as_ref().unwrap_or(observation);
+    let orders = &observation.orders;
     let mut next = state.fitted(policy);
+    if let (false, Some(plan)) = (mode.acts(), &observation.in_force) {
+        mode::take_up(policy, &mut next, plan, at);
+    }
+    let acting = Acting::of(mode, &next, observation);
+    acting.follow(policy, &mut next, at);
     let learned = policy.learned(&next);
     let policy = learned.as_ref();
 
-    let sensed = sense(policy, &mut next.readings, &state.plan, observation);
+    let sensed = sense(policy, &mut next.readings, &next.plan, observation);
     let there = fleet::heard(policy, observation);
     let limit = limit(policy, &mut next, &sensed.cloud, there.as_ref().ok().copied(), observation);
     let parts = cloud_parts(policy, &next, &sensed.sites);
@@ -186,33 +206,57 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
     }
     learn_knobs(policy, &mut next, &views, orders, at);
     help::offer(policy, &mut next, &mut views, limit.dead(), at);
+    let cost = Cost::of(policy, &next, &sensed.cloud, there.as_ref().ok().copied(), &views);
+    let (limit, money) = next.budget.limit(policy, limit, &cost, at);
     allot(policy, &next, &limit, &mut views);
     let in_force = next.tier.set(policy, orders, at);
     let bytes = next.learned.bytes(policy, &in_force, Trust::Likely);
     let full = spilled(policy, &next).0 >= limit.requests;
+    let mut advice = Vec::new();
     for view in &mut views {
-        view.home_qps = home_qps(policy, view, &limit, full);
+        let home_qps = home_qps(policy, view, &limit, full);
         let at_once = view.pressure.settling || !following(policy, &next, view.site, at).all;
         let Some(site) = next.sites.get_mut(&view.site.id) else { continue };
-        move_share(policy, site, view, limit.dead().then_some(at_once), at);
-        let moved = (view.share, view.moved.share());
         let loads = site.demand.loads(policy, &next.learned, &in_force, &bytes);
         view.present = site.demand.present(&loads);
+        let way = Way {
+            alone: limit.dead().then_some(at_once),
+            holds: acting.holds(),
+            money: money
+                .spent
+                .map(|spent| ForMoney { hard: share::bears(view.site, &view.present), spent }),
+        };
+        move_share(policy, site, view, &way, at);
+        if acting.holds() {
+            advice.extend(mode::of_share(view, home_qps));
+        } else {
+            view.home_qps = home_qps;
+        }
+        let moved = (view.share, view.moved.share());
         let (load, before) = (&view.present, site.unraised.take());
         site.unraised = Unraised::step(before, view.site, load, view.sense.secs, moved, at);
     }
-    help::give(policy, &mut next, &mut views, at);
+    help::give(policy, &mut next, &mut views, acting.holds(), at);
 
     let verdict = shortage::verdict(policy, &next, &views, orders, at);
-    let turned = next.tier.step(policy, &verdict, orders, at);
+    let turned = next.tier.step(policy, &verdict, orders, acting.holds(), at);
+    if acting.holds() {
+        advice.extend(mode::of_knobs(&turned, &verdict));
+    }
     let set = next.tier.set(policy, orders, at);
     next.tier.note(&set, at);
 
     let degraded = Degraded { verdict: &verdict, turned: &turned, set: &set };
     let mut reasons = reason::reasons(policy, &next, &views, &limit, observation, &degraded);
-    let fleet = fleet(policy, &mut next, &there, &limit, &views, observation, &mut reasons);
-    let published = publish(policy, &mut next, &views, fleet, observation, &reasons);
-    let (binding, headline) = reason::headline(&next, &views, &limit);
+    let afford = money.gateways;
+    let asked = Asked { acting, there: &there, limit: &limit, views: &views, observation, afford };
+    let fleet = fleet(policy, &mut next, &asked, &mut reasons, &mut advice);
+    reasons.extend(next.budget.reasons(policy));
+    reasons.splice(..0, acting.reasons(orders.mode(at), &advice));
+    let published =
+        acting.publishes() && publish(policy, &mut next, &views, fleet, observation, &reasons);
+    let (binding, mut headline) = reason::headline(&next, &views, &limit);
+    headline.push_str(&acting.note(&advice));
     for view in &views {
         if let Some(site) = next.sites.get_mut(&view.site.id) {
             note_status(view, &mut site.status);
@@ -221,11 +265,13 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
     let decision = Decision {
         at,
         generation: next.plan.generation,
-        tier: next.plan.tier,
+        tier: next.tier.tier,
         shares: next.plan.sites.iter().map(|(id, plan)| (id.clone(), plan.share)).collect(),
         binding: binding.as_str().to_owned(),
         published,
         reasons,
+        mode,
+        advice,
         sites: record::all(policy, &next, &views),
     };
     Outcome {
@@ -237,6 +283,7 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
                 wanted: next.plan.fleet.clone(),
                 there: there.ok().cloned(),
             }),
+            budget: next.budget.status(policy),
             ..next.cloud.status.clone()
         },
         headline,
@@ -244,16 +291,26 @@ pub fn decide(policy: &Policy, state: &State, observation: &Observation) -> Outc
     }
 }
 
+/// What the cloud's side is asked for by.
+struct Asked<'a> {
+    acting: Acting,
+    there: &'a Result<&'a FleetLoad, String>,
+    limit: &'a Limit,
+    views: &'a [View<'a>],
+    observation: &'a Observation,
+    /// How many gateways the budget allows.
+    afford: u32,
+}
+
 /// What the cloud is to have at hand, and why.
 fn fleet(
     policy: &Policy,
     next: &mut State,
-    there: &Result<&FleetLoad, String>,
-    limit: &Limit,
-    views: &[View<'_>],
-    observation: &Observation,
+    asked: &Asked<'_>,
     reasons: &mut Vec<String>,
+    advice: &mut Vec<Advice>,
 ) -> Fleet {
+    let Asked { acting, there, limit, views, observation, afford } = *asked;
     let (at, orders) = (observation.at, &observation.orders);
     let coming = Coming::of(policy, &next.sites, &next.learned, &next.leads, orders, at);
     reasons.extend(event::reasons(policy, orders, &coming, at));
@@ -268,7 +325,10 @@ fn fleet(
     sense.coming = coming;
     let order = orders.gateways(at);
     sense.order = order.map(|order| (order.bound, order.gateways));
+    sense.holds = acting.holds();
+    sense.afford = afford;
     let before = &next.plan.fleet;
+    let mut wanted = None;
     let mut fleet = match &policy.fleet {
         None => Fleet { gateways: 0, gateway_percent: 0, ..before.clone() },
         Some(gateways) => {
@@ -276,6 +336,7 @@ fn fleet(
             let (fleet, why) = next.fleet.step(gateways, &sense, before, at);
             let by = order.map_or("", |order| order.by.as_str());
             reasons.extend(next.fleet.reasons(gateways, &sense, &fleet, why, by));
+            wanted = Some(next.fleet.advised(gateways, &sense, fleet.gateways, at));
             fleet
         }
     };
@@ -283,7 +344,14 @@ fn fleet(
     for site in next.sites.values() {
         site.demand.add_spilled(policy, &mut loads);
     }
-    reasons.extend(next.levers.step(&policy.levers, &sense, &loads, &mut fleet, at));
+    if !acting.holds() {
+        reasons.extend(next.levers.step(&policy.levers, &sense, &loads, &mut fleet, at));
+    } else {
+        // What would be at hand is told; what is at hand stays.
+        let mut other = fleet.clone();
+        next.levers.step(&policy.levers, &sense, &loads, &mut other, at);
+        advice.extend(mode::of_fleet(&fleet, wanted.unwrap_or(fleet.gateways), &other));
+    }
     if let Ok(there) = there {
         next.leads.step(&fleet, there, at);
     }
@@ -496,22 +564,24 @@ fn allot(policy: &Policy, state: &State, limit: &Limit, views: &mut [View<'_>]) 
         }
         return;
     }
-    let asked = |view: &View<'_>| {
-        if view.sense.sees() {
-            view.beyond() * view.expected.movable_requests
-        } else {
-            let site = state.sites.get(&view.site.id);
-            let in_cloud = (view.share - view.offered()).max(0.0);
-            in_cloud * site.map_or(0.0, |site| site.demand.requests())
-        }
-    };
-    let total: f64 = views.iter().map(asked).sum();
+    let total: f64 = views.iter().map(|view| asked(state, view)).sum();
     let part = if total > limit.requests { limit.requests / total } else { return };
     for view in views {
         view.most = view.offered() + part * view.beyond();
         if limit.keeps || policy.routes.is_empty() {
             view.most = view.most.max(view.share);
         }
+    }
+}
+
+/// Requests per second that a site asks of the cloud.
+fn asked(state: &State, view: &View<'_>) -> f64 {
+    if view.sense.sees() {
+        view.beyond() * view.expected.movable_requests
+    } else {
+        let site = state.sites.get(&view.site.id);
+        let in_cloud = (view.share - view.offered()).max(0.0);
+        in_cloud * site.map_or(0.0, |site| site.demand.requests())
     }
 }
 
@@ -533,16 +603,26 @@ fn home_qps(policy: &Policy, view: &View<'_>, limit: &Limit, full: bool) -> Opti
     Some(view.home_qps.filter(same).unwrap_or(each))
 }
 
-/// Moves the share of one site, and says how what is spilled is to move. `alone` when the cloud is dead,
-/// with whether home takes what it carries at once.
+/// What a share is moved by, beside what the site needs.
+struct Way {
+    /// When the cloud is dead: whether home takes what it carries at once.
+    alone: Option<bool>,
+    /// Whether what is in force stays, but for an order.
+    holds: bool,
+    /// Where money allows no more.
+    money: Option<ForMoney>,
+}
+
+/// Moves the share of one site, and says how what is spilled is to move.
 fn move_share(
     policy: &Policy,
     site: &mut SiteState,
     view: &mut View<'_>,
-    alone: Option<bool>,
+    way: &Way,
     at: UnixMillis,
 ) {
-    let allowed = Allowed { most: view.most, whole: view.sense.whole() };
+    let Way { alone, holds, money } = *way;
+    let allowed = Allowed { most: view.most, whole: view.sense.whole(), money };
     let before = site.share.clone();
     view.moved = match alone {
         _ if !view.sense.sees() => Move::Kept(view.share),
@@ -556,17 +636,23 @@ fn move_share(
         }
         None => site.share.next(policy, &view.need, allowed, view.share, at),
     };
-    // Nobody is sent to a dead cloud, nor more home than it carries.
-    if let Some(order) = view.order.filter(|_| alone.is_none()) {
-        let decided = view.moved.share();
-        let held = order.bound.hold(decided, order.share.get());
-        if (held - decided).abs() > 0.0 {
-            let decided_state = std::mem::replace(&mut site.share, before);
-            site.share.ordered(policy, decided_state, (view.share, held), at);
-            view.moved = Move::Ordered(held, decided);
-        }
+    let decided = view.moved.share();
+    let held = held(view, alone.is_some(), holds);
+    if (held - decided).abs() > 0.0 {
+        let decided_state = std::mem::replace(&mut site.share, before);
+        let calm = decided_state.calm(policy, at);
+        site.share.ordered(policy, decided_state, (view.share, held), at);
+        let moves = (held - view.share).abs() > 0.0;
+        let obeys = |order: &ShareOrder| order.bound.hold(decided, order.share.get());
+        let obeyed = view.order.map(obeys).is_some_and(|obeyed| (obeyed - decided).abs() > 0.0);
+        view.moved = match view.moved {
+            _ if moves || obeyed => Move::Ordered(held, decided),
+            // Step by step, but who is told wants to know how far.
+            Move::Lowered(next) => Move::Advised(held, calm.unwrap_or(next).min(next)),
+            _ => Move::Advised(held, decided),
+        };
     }
-    if !view.sense.sees() {
+    if !view.sense.sees() || holds {
         return;
     }
     let line = view.expected.line(view.site.cap, policy.uplink_target, 0.0);
@@ -578,6 +664,19 @@ fn move_share(
         (SpillMode::Proxy, true) if fits(1.0) => SpillMode::Proxy,
         _ => SpillMode::Redirect,
     };
+}
+
+/// Where the share of a site is held, by an order or because what is in force stays; else where it was
+/// decided to be. While the cloud is dead nobody is sent there, nor does an order stand against bringing
+/// clients home; where nothing else brings them, one may.
+fn held(view: &View<'_>, dead: bool, holds: bool) -> f64 {
+    let ordered = |share: f64| view.order.map_or(share, |o| o.bound.hold(share, o.share.get()));
+    match (holds, dead) {
+        (false, true) => view.moved.share(),
+        (false, false) => ordered(view.moved.share()),
+        (true, false) => ordered(view.share),
+        (true, true) => ordered(view.share).min(view.share),
+    }
 }
 
 /// Makes the plan of the next generation, if it says something new or the lease is to be renewed.

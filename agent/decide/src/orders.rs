@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use spillway_model::api::{EventOrder, GatewaysOrder, KnobOrder, ShareOrder, TierOrder};
+use spillway_model::api::{EventOrder, GatewaysOrder, KnobOrder, ModeOrder, ShareOrder, TierOrder};
 use spillway_model::{EventId, KnobId, SiteId, UnixMillis};
 
 use crate::event::Events;
@@ -24,6 +24,9 @@ pub struct Orders {
     /// The number of gateways held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateways: Option<(GatewaysOrder, UnixMillis)>,
+    /// How far the decision is acted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<(ModeOrder, UnixMillis)>,
     /// Events announced, each until it is over.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub events: BTreeMap<EventId, (EventOrder, UnixMillis)>,
@@ -57,6 +60,11 @@ impl Orders {
     /// The order on a site's share, if one is in force at `at`.
     pub(crate) fn share(&self, id: &SiteId, at: UnixMillis) -> Option<&ShareOrder> {
         self.shares.get(id).filter(|(_, until)| at < *until).map(|(order, _)| order)
+    }
+
+    /// The order on the mode, if one is in force at `at`.
+    pub(crate) fn mode(&self, at: UnixMillis) -> Option<&ModeOrder> {
+        self.mode.as_ref().filter(|(_, until)| at < *until).map(|(order, _)| order)
     }
 
     /// The order on the number of gateways, if one is in force at `at`.

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use spillway_model::config::ServiceInstance;
+use spillway_model::mode::Mode;
 use spillway_model::plan::{SpillMode, Tier};
 use spillway_model::{Config, KnobId, Plan, RouteId, Salt, SiteId};
 
+use crate::budget::BudgetPolicy;
 use crate::fleet::FleetPolicy;
 use crate::levers::LeversPolicy;
 use crate::state::State;
@@ -40,10 +42,14 @@ pub struct Policy {
     pub(crate) cloud_reports: bool,
     /// What gateways call the cloud's addresses among their upstreams.
     pub(crate) cloud_upstreams: Vec<String>,
+    /// How far it is acted on, without an order.
+    pub(crate) mode: Mode,
     /// Whether there is a cloud on AWS.
     pub(crate) on_aws: bool,
     /// What it may have at hand beside gateways.
     pub(crate) levers: LeversPolicy,
+    /// What the cloud costs and may cost, if there is a cap.
+    pub(crate) budget: Option<BudgetPolicy>,
     /// The cloud's gateways, if there may be any.
     pub(crate) fleet: Option<FleetPolicy>,
 }
@@ -218,7 +224,9 @@ impl Policy {
                 .iter()
                 .map(|address| format!("cloud-{address}"))
                 .collect(),
+            mode: agent.mode,
             on_aws: config.cloud.aws.is_some(),
+            budget: BudgetPolicy::new(config),
             levers: LeversPolicy::new(config),
             fleet: config.cloud.aws.as_ref().and_then(|aws| {
                 let gateways = aws.gateways.as_ref()?;

@@ -105,6 +105,7 @@ fn tier(
         let rise = next.tier.rise_secs(policy);
         lines.push(match more.tier {
             Tier::Normal => format!("tier: {now}; even so spilling falls short, and no knob is left"),
+            _ if turned.held => format!("tier: {now}; spilling has fallen short for {secs:.0} s"),
             _ if !turned.on.is_empty() => {
                 format!("tier: {now}; spilling falls short with the knobs that were on")
             }
@@ -119,7 +120,7 @@ fn tier(
         lines.push(format!(
             "tier: still {now}; the order ended, and a knob that nothing else has needed for {dwell:.0} s is turned off"
         ));
-    } else if above {
+    } else if above && !turned.held {
         lines.push(format!("tier: {now} until one knob less would have sufficed for {dwell:.0} s"));
     }
     if let Some(order) = floor {
@@ -151,12 +152,12 @@ fn knobs(
             1 => format!("the least harmful of tier {tier} that free {missing}; one can stay off"),
             n => format!("the least harmful of tier {tier} that free {missing}; {n} can stay off"),
         };
-        lines.push(format!("knobs turned on: {}: {why}", names.join(", ")));
+        let what = if turned.held { "knobs that would be turned on" } else { "knobs turned on" };
+        lines.push(format!("{what}: {}: {why}", names.join(", ")));
     }
     if let Some((id, secs)) = &turned.off {
-        lines.push(format!(
-            "knob turned off: {id}, without which home would have done for {secs:.0} s"
-        ));
+        let what = if turned.held { "knob that would be turned off" } else { "knob turned off" };
+        lines.push(format!("{what}: {id}, without which home would have done for {secs:.0} s"));
     }
     let mut on: Vec<&KnobPolicy> = set.knobs(policy).collect();
     on.sort_by_key(|knob| std::cmp::Reverse(knob.tier));
@@ -335,6 +336,11 @@ fn movement(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
             lines.push(format!("share: lowered from {before} to {}", percent(share)));
         }
         Move::Ordered(..) => {}
+        Move::Advised(share, decided) => lines.push(format!(
+            "share: kept at {}; by what is asked it would be moved to {}",
+            percent(share),
+            percent(decided)
+        )),
         Move::Dwells(share, secs) => {
             let why = match secs > policy.share_dwell_secs {
                 true => ", longer than usual since it was lowered too soon before",

@@ -106,6 +106,7 @@ fn chosen(view: &View<'_>) -> Action {
         Move::Returned(_) => Action::Return,
         Move::Dwells(..) => Action::Dwell,
         Move::Ordered(..) => Action::Obey,
+        Move::Advised(..) => Action::Advise,
         Move::Kept(_) => Action::Keep,
     }
 }
@@ -124,6 +125,7 @@ fn runner_up(policy: &Policy, view: &View<'_>) -> Option<Alternative> {
             (need.calm.min(kept), format!("it has not sufficed for {secs} s yet"))
         }
         Move::Ordered(_, decided) => (decided, "an order holds the share".to_owned()),
+        Move::Advised(_, decided) => (decided, "the mode only recommends".to_owned()),
         Move::Kept(_) if need.share() > kept && view.most <= kept => {
             (need.share(), "the cloud takes no more".to_owned())
         }

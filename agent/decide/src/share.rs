@@ -302,7 +302,7 @@ impl ShareState {
         share: f64,
         at: UnixMillis,
     ) -> Move {
-        let Allowed { most, whole } = allowed;
+        let Allowed { most, whole, money } = allowed;
         if whole {
             self.window.push(dwell(policy), at, need.calm);
         }
@@ -321,8 +321,12 @@ impl ShareState {
             self.flaps.rose(at);
             return Move::Raised(wanted);
         }
-        let too_much = need.share() > most && share > most + CLOUD_BAND;
-        let floor = if too_much {
+        let band = if money.is_some_and(|money| money.spent) { 0.0 } else { CLOUD_BAND };
+        let too_much = need.share() > most && share > most + band;
+        let floor = if let (true, Some(money)) = (too_much, money) {
+            // Knobs free room at home for who comes back; once nothing is left, who does not fit comes, too.
+            if money.spent { most } else { most.max(money.hard) }
+        } else if too_much {
             // What the cloud refuses is lost; but home is not pushed over its caps for it.
             most.max(need.hard)
         } else if share > 0.0 && self.dwells(policy, at) {
@@ -392,6 +396,7 @@ impl ShareState {
         at: UnixMillis,
     ) {
         self.window = decided.window;
+        (self.congested, self.slow) = (decided.congested, decided.slow);
         if to > from {
             self.raised_at = at;
             self.changed_at = at;
@@ -399,6 +404,11 @@ impl ShareState {
         } else if to < from {
             self.fall(policy, from, at);
         }
+    }
+
+    /// What the share may be lowered to, step by step, where enough has been seen to say.
+    pub(crate) fn calm(&self, policy: &Policy, at: UnixMillis) -> Option<f64> {
+        self.window.max_over(dwell(policy), at).map(quantised)
     }
 
     /// Notes that the share falls from `share`.
@@ -434,6 +444,17 @@ pub(crate) struct Allowed {
     pub(crate) most: f64,
     /// Whether everything was seen, without which nothing is lowered.
     pub(crate) whole: bool,
+    /// Where money is what allows no more.
+    pub(crate) money: Option<ForMoney>,
+}
+
+/// What a share may fall to for want of money.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ForMoney {
+    /// The share that keeps home under its caps with the knobs that are on.
+    pub(crate) hard: f64,
+    /// Whether what is left only pays for the way home.
+    pub(crate) spent: bool,
 }
 
 /// What became of a share.
@@ -448,6 +469,8 @@ pub(crate) enum Move {
     Dwells(f64, u64),
     /// Where an order holds it, and where it would be without.
     Ordered(f64, f64),
+    /// Where the mode holds it, and where it would be moved to.
+    Advised(f64, f64),
 }
 
 impl Move {
@@ -458,7 +481,8 @@ impl Move {
             | Self::Returned(s)
             | Self::Kept(s)
             | Self::Dwells(s, _)
-            | Self::Ordered(s, _) => s,
+            | Self::Ordered(s, _)
+            | Self::Advised(s, _) => s,
         }
     }
 }
@@ -528,6 +552,11 @@ pub(crate) fn carries(policy: &Policy, site: &SitePolicy, expected: &Expected) -
         expected.home_bits(s) <= expected.line(site.cap, policy.uplink_target, s)
             && expected.home_weight(s) <= site.weighted_qps * policy.compute_target
     })
+}
+
+/// The smallest share with which home has `expected` under its caps, without a margin; 1 when none does.
+pub(crate) fn bears(site: &SitePolicy, expected: &Expected) -> f64 {
+    least(|s| expected.home_bits(s) <= site.cap && expected.home_weight(s) <= site.weighted_qps)
 }
 
 /// The smallest share that `fits`, which holds from some share on. By bisection to a quarter of a

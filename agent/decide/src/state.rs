@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use spillway_model::api::SiteStatus;
 use spillway_model::{Plan, RouteId, SiteId};
 
+use crate::budget::BudgetState;
 use crate::bytes::LearnedBytes;
 use crate::cloud::CloudState;
 use crate::demand::Demand;
@@ -39,6 +40,9 @@ pub struct State {
     /// How long both take.
     #[serde(default)]
     pub(crate) leads: Leads,
+    /// Money that was spent is not forgotten, whatever else is.
+    #[serde(default)]
+    pub(crate) budget: BudgetState,
     pub(crate) plan: Plan,
 }
 
@@ -83,6 +87,7 @@ impl State {
             fleet: FleetState::default(),
             levers: Levers::default(),
             leads: Leads::default(),
+            budget: BudgetState::default(),
             plan: policy.initial_plan(),
         }
     }

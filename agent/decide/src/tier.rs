@@ -119,6 +119,9 @@ pub(crate) struct TierState {
     /// operator orders of single knobs stands above it.
     #[serde(default)]
     pub(crate) on: BTreeSet<KnobId>,
+    /// Of those, what an order on the tier alone turned on.
+    #[serde(default)]
+    lent: BTreeSet<KnobId>,
     /// Since when spilling has fallen short with these knobs.
     short_since: Option<UnixMillis>,
     /// Since when home would have done with a knob less.
@@ -143,12 +146,57 @@ pub(crate) struct Turned {
     pub(crate) on: Vec<KnobId>,
     /// Turned off, and how long home would have done without it, in seconds.
     pub(crate) off: Option<(KnobId, f64)>,
+    /// Whether this is only what would be turned.
+    pub(crate) held: bool,
 }
 
 impl TierState {
     /// After a restart: the knobs of the plan in force, and no timers.
     pub(crate) fn resumed(plan: &Plan) -> Self {
-        Self { tier: plan.tier, on: plan.knobs.keys().cloned().collect(), ..Self::default() }
+        let needed = |by: &str| by.strip_prefix("tier ").is_some_and(|n| n.parse::<u8>().is_ok());
+        let lent = plan.knobs.iter().filter(|(_, lease)| !needed(&lease.by));
+        Self {
+            tier: plan.tier,
+            on: plan.knobs.keys().cloned().collect(),
+            lent: lent.map(|(id, _)| id.clone()).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Takes up the knobs of a plan that another agent has published.
+    pub(crate) fn follow(&mut self, policy: &Policy, plan: &Plan) {
+        let Self { on, lent, .. } = Self::resumed(plan);
+        if on != self.on {
+            (self.short_since, self.enough_since) = (None, None);
+        }
+        (self.on, self.lent) = (on, lent);
+        self.tier = self.highest(policy);
+    }
+
+    /// Keeps those of the knobs that are on which `stay`.
+    pub(crate) fn keep(&mut self, policy: &Policy, stay: impl Fn(&KnobId) -> bool) {
+        let before = self.on.len();
+        self.on.retain(|id| stay(id));
+        if self.on.len() < before {
+            self.tier = self.highest(policy);
+        }
+    }
+
+    /// Turns on all knobs of an ordered tier, and while what is in force `holds`, turns off those of an
+    /// order that has ended: they lapse as leases do. Else they stay until nothing needs them.
+    fn lend(&mut self, policy: &Policy, floor: Tier, holds: bool) {
+        let ordered = |id: &KnobId| policy.knobs.iter().any(|k| k.id == *id && k.tier <= floor);
+        if holds {
+            let lent = &self.lent;
+            self.on.retain(|id| !lent.contains(id) || ordered(id));
+        }
+        let on = &self.on;
+        self.lent.retain(|id| ordered(id) && on.contains(id));
+        for knob in policy.knobs.iter().filter(|knob| knob.tier <= floor) {
+            if self.on.insert(knob.id.clone()) {
+                self.lent.insert(knob.id.clone());
+            }
+        }
     }
 
     /// The same for a configuration that has changed. What stands above its tier was turned on by an order;
@@ -167,19 +215,21 @@ impl TierState {
         KnobSet::of(policy, |knob| self.on.contains(&knob.id), orders, at)
     }
 
-    /// One step of the diagram above, and never more.
+    /// One step of the diagram above, and never more. While what is in force `holds` it is only told; time
+    /// goes on, for nothing was turned.
     pub(crate) fn step(
         &mut self,
         policy: &Policy,
         verdict: &Verdict,
         orders: &Orders,
+        holds: bool,
         at: UnixMillis,
     ) -> Turned {
         let floor = orders.floor(at).map_or(Tier::Normal, |order| order.tier);
-        let mut turned = Turned { before: self.tier, ..Turned::default() };
+        let mut turned = Turned { before: self.tier, held: holds, ..Turned::default() };
         // What is held off is off; once that ends it is turned on again only if it is needed.
         self.on.retain(|id| orders.knob(id, at).is_none_or(|(order, _)| order.on));
-        self.on.extend(policy.knobs.iter().filter(|k| k.tier <= floor).map(|k| k.id.clone()));
+        self.lend(policy, floor, holds);
         let short = matches!(verdict, Verdict::Short(_));
         let tier = self.tier.max(floor);
         if tier > Tier::Normal && tier == floor {
@@ -199,18 +249,22 @@ impl TierState {
                 if !more.knobs.is_empty()
                     && lasted(self.short_since, 1000 * self.rise_secs(policy)) =>
             {
-                self.on.extend(more.knobs.iter().cloned());
                 turned.on.clone_from(&more.knobs);
-                self.short_since = Some(at);
-                self.passing = more.clearly;
+                if !holds {
+                    self.on.extend(more.knobs.iter().cloned());
+                    self.short_since = Some(at);
+                    self.passing = more.clearly;
+                }
             }
             Verdict::Spare(id) => {
                 let knob = policy.knobs.iter().find(|knob| knob.id == *id && knob.tier > floor);
                 let dwell = knob.map(|knob| self.dwell_millis(policy, knob.tier));
                 if dwell.is_some_and(|dwell| lasted(self.enough_since, dwell)) {
-                    self.on.remove(id);
                     turned.off = dwell.map(|dwell| (id.clone(), dwell as f64 / 1000.0));
-                    self.enough_since = Some(at);
+                    if !holds {
+                        self.on.remove(id);
+                        self.enough_since = Some(at);
+                    }
                 }
             }
             _ => {}

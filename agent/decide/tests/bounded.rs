@@ -138,6 +138,7 @@ fn sizes(configs: &[Config], ticks: u64, seed: u64, change: u64) -> Vec<usize> {
             missing: (0..9).map(|n| (format!("part-{tick}-{n}"), "late".to_owned())).collect(),
             interface_bytes: BTreeMap::from([(SiteId::new(&format!("s{tick}")).unwrap(), tick)]),
             orders: orders(config, tick, &mut events),
+            in_force: None,
         };
         state = decide(policy, &state, &observation).state;
         if tick % 10 == 9 {

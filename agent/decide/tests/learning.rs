@@ -135,6 +135,7 @@ impl Home {
             missing: BTreeMap::new(),
             interface_bytes: BTreeMap::new(),
             orders: Orders::default(),
+            in_force: None,
         };
         let outcome = decide(&self.policy, &self.state, &observation);
         self.state = outcome.state.clone();

@@ -298,6 +298,7 @@ fn observed(at: UnixMillis, loads: Vec<Load>) -> Observation {
         missing: BTreeMap::new(),
         interface_bytes: BTreeMap::new(),
         orders: Orders::default(),
+        in_force: None,
     }
 }
 

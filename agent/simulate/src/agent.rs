@@ -261,10 +261,21 @@ fn route<'a>(
 
 /// The configuration that such a site would have.
 fn config(setting: &Setting) -> Result<Config, Problems> {
-    let agent = setting.agent.iter().map(|(name, value)| format!("{name} = {value}\n"));
+    let (mut agent, mut budget) = (String::new(), String::new());
+    for (name, value) in &setting.agent {
+        match name.strip_prefix("budget.") {
+            None => agent.push_str(&format!("{name} = {value}\n")),
+            // A whole number of dollars is one with a fraction there.
+            Some(name) => budget.push_str(&format!("{name} = {value:?}\n")),
+        }
+    }
+    if !budget.is_empty() {
+        budget.insert_str(0, "[cloud.budget]\n");
+    }
     let text = format!(
         include_str!("site.toml"),
-        agent = agent.collect::<String>(),
+        agent = agent,
+        budget = budget,
         ttl = setting.dns_ttl_secs,
         uplink_bits = whole(setting.uplink_bytes() * 8.0),
         queue_bytes = whole(setting.uplink_queue_bytes),
@@ -304,6 +315,7 @@ fn observation(routes: &[RouteId], sites: &[SiteId]) -> Observation {
         missing: BTreeMap::new(),
         interface_bytes: BTreeMap::new(),
         orders: Orders::default(),
+        in_force: None,
     }
 }
 

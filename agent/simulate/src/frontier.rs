@@ -11,7 +11,7 @@ use crate::tally::Outcome;
 /// Most values of a sweep: each is a run.
 const VALUES_MAX: usize = 100;
 
-/// Settings of `[agent]` in the configuration, all of which get the same value, one value after the other.
+/// Settings of `[agent]` in the configuration, and of `[cloud.budget]` as `budget.NAME`, all of which get the same value, one value after the other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sweep {
     /// Their names.
@@ -46,7 +46,8 @@ impl FromStr for Sweep {
         let (names, values) = text.split_once('=').ok_or(BadSweep)?;
         let settings: Vec<String> = names.split(',').map(|name| name.trim().to_owned()).collect();
         let is_name = |name: &String| {
-            !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+            !name.is_empty()
+                && name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_' || b == b'.')
         };
         let values: Option<Vec<f64>> =
             values.split(',').map(|value| value.trim().parse().ok()).collect();

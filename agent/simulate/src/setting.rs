@@ -43,7 +43,8 @@ pub struct Setting {
     pub ec2_secs_min: u64,
     /// The functions.
     pub functions: Functions,
-    /// What `[agent]` of Spillway's configuration sets, by name; the rest has its defaults.
+    /// What `[agent]` of Spillway's configuration sets, by name, and `[cloud.budget]` by `budget.` and the
+    /// name; the rest has its defaults.
     pub agent: BTreeMap<String, f64>,
 }
 

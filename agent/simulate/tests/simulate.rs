@@ -129,9 +129,22 @@ fn a_sweep_has_a_point_for_each_value() {
 }
 
 #[test]
+fn a_cap_costs_seconds_over_the_limit() {
+    let results = swept("budget.usd_per_hour=0.05,0.4,1000").unwrap();
+    let points = results.frontier.unwrap().points;
+    let costs: Vec<f64> = points.iter().map(|point| point.outcome.cost_usd).collect();
+    assert!(costs.is_sorted() && costs[0] < 0.5 * costs[2], "{costs:?}");
+    let degraded: Vec<u64> =
+        points.iter().map(|point| point.outcome.tier_seconds.values().sum()).collect();
+    assert!(degraded[0] > degraded[2], "{degraded:?}");
+    assert_eq!(Some(&points[2].outcome), results.policies.get("spillway"), "it never binds");
+}
+
+#[test]
 fn what_the_agent_cannot_be_set_to_is_refused() {
     for (wrong, told) in [
         ("no_such_setting=1", "no_such_setting"),
+        ("budget.usd_per_hour=0", "0 must be above 0 and at most 1000000"),
         ("compute_target=2", "2 is not a share: it must lie between 0 and 1"),
     ] {
         let error = swept(wrong).unwrap_err();

@@ -12,6 +12,7 @@
 //! | `PUT /v1/knobs/ID`, `DELETE /v1/knobs/ID` | [`KnobOrder`], – | [`KnobStatus`] |
 //! | `PUT /v1/shares/SITE`, `DELETE /v1/shares/SITE` | [`ShareOrder`], – | [`Status`] |
 //! | `PUT /v1/gateways`, `DELETE /v1/gateways` | [`GatewaysOrder`], – | [`Status`] |
+//! | `PUT /v1/mode`, `DELETE /v1/mode` | [`ModeOrder`], – | [`Status`] |
 //! | `GET /v1/events` | – | array of [`EventStatus`], by their beginning |
 //! | `PUT /v1/events/NAME`, `DELETE /v1/events/NAME` | [`EventOrder`], – | [`Status`] |
 //! | `POST /v1/alarms` | [`AlarmChange`] | [`Status`] |
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{EventId, KnobId, SiteId};
 use crate::load::{FleetLoad, Part};
+use crate::mode::Mode;
 use crate::plan::{Fleet, Help, Plan, SpillMode, Tier};
 use crate::prefix::ClientPrefix;
 use crate::rank::Share;
@@ -46,8 +48,14 @@ pub struct Status {
     /// What is not as it should be with the agent itself, one sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// The orders in force: the operators' on the tier, those of alarms, the operators' on knobs, shares
-    /// and gateways, and the events that they announced.
+    /// How far the agent acts on what it decides.
+    #[serde(default, skip_serializing_if = "Mode::acts")]
+    pub mode: Mode,
+    /// What it would do, where it does not act.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advice: Vec<Advice>,
+    /// The orders in force: the operators' on the tier, those of alarms, the operators' on knobs, shares,
+    /// gateways and the mode, and the events that they announced.
     #[serde(default)]
     pub orders: Vec<OrderStatus>,
     /// Knobs that are on.
@@ -114,6 +122,52 @@ pub struct CloudStatus {
     /// What runs there beside functions, where anything may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<FleetStatus>,
+    /// What it costs, where it has a budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetStatus>,
+}
+
+/// What the cloud has cost, as estimated from what it reports and the prices of the configuration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct BudgetStatus {
+    /// In this clock hour.
+    pub hour: Spending,
+    /// In this month of UTC.
+    pub month: Spending,
+    /// What it costs now, US dollars an hour.
+    pub usd_per_hour: f64,
+    /// What a cap keeps from being served, while one binds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binds: Option<Missed>,
+}
+
+/// Money spent, in US dollars.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spending {
+    /// So far.
+    pub usd: f64,
+    /// The cap; `None` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<f64>,
+}
+
+impl Spending {
+    /// The part of the cap that is spent.
+    #[must_use]
+    pub fn part(&self) -> Option<f64> {
+        self.of.map(|of| self.usd / of)
+    }
+}
+
+/// What a cap that binds keeps from being served.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Missed {
+    /// Which cap: `hour` or `month`.
+    pub cap: String,
+    /// Requests per second that are not served for it.
+    pub requests_per_sec: f64,
+    /// What they would cost: the marginal price of a second that is not over the limit.
+    pub usd_per_sec: f64,
 }
 
 /// What the cloud is to have at hand, and what it has.
@@ -155,9 +209,26 @@ pub struct Decision {
     pub published: bool,
     /// Why, one sentence each, most important first.
     pub reasons: Vec<String>,
+    /// How far it was acted on.
+    #[serde(default, skip_serializing_if = "Mode::acts")]
+    pub mode: Mode,
+    /// What would have been done, where it was not acted on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub advice: Vec<Advice>,
     /// The same as records, of the sites with the largest shares. Older decisions have none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sites: BTreeMap<SiteId, SiteRecord>,
+}
+
+/// What the agent would do if it acted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advice {
+    /// `raise the share of east from 10.0 % to 12.5 %`.
+    pub what: String,
+    /// The command that does it, such as `spillway share east 12.5% --for 10m`; absent where no order
+    /// can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
 }
 
 /// What one site's part of a decision was made from, and what would have changed it.
@@ -216,6 +287,8 @@ pub enum Action {
     Hold,
     /// Put where an order holds it.
     Obey,
+    /// Kept, for the mode only recommends.
+    Advise,
 }
 
 /// What would have been done otherwise.
@@ -337,8 +410,8 @@ pub fn unprintable(c: char) -> bool {
 /// An order in force, an operator's or an alarm's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrderStatus {
-    /// What it is about: `tier`, `knob ID`, `share SITE`, `gateways`, `event NAME`, or `alarm
-    /// NAME` for what an alarm orders on the tier.
+    /// What it is about: `tier`, `knob ID`, `share SITE`, `gateways`, `mode`, `event NAME`, or
+    /// `alarm NAME` for what an alarm orders on the tier.
     pub subject: String,
     /// What it does: `at least tier 2 (visible)`, `knob qr-text on` or `knob qr-text held off`.
     pub what: String,
@@ -430,6 +503,18 @@ pub struct GatewaysOrder {
     /// How it holds.
     #[serde(default)]
     pub bound: Bound,
+    /// For how long, in seconds; 1 to 86,400.
+    pub for_secs: u64,
+    /// Who and why, for the audit: 1 to [`BY_CHARS_MAX`] characters, none of them [`unprintable`].
+    pub by: String,
+}
+
+/// An operator's order on how far the agent acts, in place of the configuration's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModeOrder {
+    /// The mode.
+    pub mode: Mode,
     /// For how long, in seconds; 1 to 86,400.
     pub for_secs: u64,
     /// Who and why, for the audit: 1 to [`BY_CHARS_MAX`] characters, none of them [`unprintable`].

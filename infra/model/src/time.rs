@@ -128,11 +128,27 @@ fn read(text: &str) -> Option<UnixMillis> {
 }
 
 impl fmt::Display for UnixMillis {
-    /// RFC 3339 in UTC with milliseconds, by the civil-from-days algorithm of Howard Hinnant
-    /// (<https://howardhinnant.github.io/date_algorithms.html>).
+    /// RFC 3339 in UTC with milliseconds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, of_day) = (self.0 / 86_400_000, self.0 % 86_400_000);
-        let z = days + 719_468;
+        let ((year, month, day), of_day) = (self.date(), self.0 % 86_400_000);
+        let (h, m, s, ms) =
+            (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1000 % 60, of_day % 1000);
+        write!(f, "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{ms:03}Z")
+    }
+}
+
+impl UnixMillis {
+    /// The month of UTC that it is in, counted through all years.
+    #[must_use]
+    pub fn month(self) -> u64 {
+        let (year, month, _) = self.date();
+        year * 12 + month - 1
+    }
+
+    /// Year, month and day in UTC, by the civil-from-days algorithm of Howard Hinnant
+    /// (<https://howardhinnant.github.io/date_algorithms.html>).
+    fn date(self) -> (u64, u64, u64) {
+        let z = self.0 / 86_400_000 + 719_468;
         let era = z / 146_097;
         let day_of_era = z % 146_097;
         let year_of_era =
@@ -141,10 +157,7 @@ impl fmt::Display for UnixMillis {
         let month_index = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * month_index + 2) / 5 + 1;
         let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-        let year = year_of_era + era * 400 + u64::from(month <= 2);
-        let (h, m, s, ms) =
-            (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1000 % 60, of_day % 1000);
-        write!(f, "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{ms:03}Z")
+        (year_of_era + era * 400 + u64::from(month <= 2), month, day)
     }
 }
 
@@ -211,6 +224,16 @@ mod tests {
         ] {
             assert_eq!(secs_of(text), secs, "{text}");
         }
+    }
+
+    #[test]
+    fn months_are_those_of_the_calendar() {
+        let month = |date| UnixMillis::utc(date, (0, 0, 0)).unwrap().month();
+        let of = |year: u64, month: u64| year * 12 + month - 1;
+        assert_eq!(month((2028, 2, 29)), of(2028, 2));
+        let begins = UnixMillis::utc((2027, 1, 1), (0, 0, 0)).unwrap();
+        assert_eq!((begins.month(), UnixMillis(begins.0 - 1).month()), (of(2027, 1), of(2026, 12)));
+        assert_eq!(UnixMillis(0).month(), of(1970, 1));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use spillway_model::api::{BY_CHARS_MAX, Bound, FACTOR_MAX, unprintable};
 use spillway_model::time::secs_of;
-use spillway_model::{EventId, KnobId, Share, SiteId, Tier, UnixMillis};
+use spillway_model::{EventId, KnobId, Mode, Share, SiteId, Tier, UnixMillis};
 
 use super::secs;
 
@@ -74,6 +74,23 @@ pub(crate) struct GatewaysOptions {
     pub gateways: Option<u32>,
     #[command(flatten)]
     pub hold: Hold,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ModeOptions {
+    /// `act`; `recommend`, which tells what it would do and leaves what is in force, but for orders; or
+    /// `shadow`, which publishes nothing at all.
+    #[arg(value_name = "MODE", required_unless_present = "clear", conflicts_with = "clear")]
+    pub mode: Option<Mode>,
+    /// For so long: `90s`, `15m`, `2h`; at most a day.
+    #[arg(long = "for", value_name = "TIME", value_parser = secs, required_unless_present = "clear")]
+    pub for_secs: Option<u64>,
+    /// Why, for the audit.
+    #[arg(long, default_value = "no reason given", value_parser = reason)]
+    pub reason: String,
+    /// Leave it to the configuration again.
+    #[arg(long, conflicts_with = "for_secs")]
+    pub clear: bool,
 }
 
 /// How a number is held.
@@ -230,6 +247,22 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_mode_is_held_for_a_time_or_cleared() {
+        let parse = |words: &str| Args::try_parse_from(words.split(' ')).map(|args| args.command);
+        let Ok(Command::Mode(given)) = parse("spillway mode recommend --for 2h --reason trial")
+        else {
+            panic!("it is an order")
+        };
+        assert_eq!((given.mode, given.for_secs), (Some(Mode::Recommend), Some(7200)));
+        assert!(parse("spillway mode --clear").is_ok());
+        for bad in ["mode", "mode recommend", "mode shadow --clear", "mode --clear --for 1m"] {
+            assert!(parse(&format!("spillway {bad}")).is_err(), "{bad}");
+        }
+        let bad = parse("spillway mode watch --for 1m").unwrap_err().to_string();
+        assert!(bad.contains("write `act`, `recommend` or `shadow`"), "{bad}");
     }
 
     #[test]

@@ -5,12 +5,12 @@
 mod tests;
 
 use spillway_model::api::{
-    Action, ClientExplain, Decision, EventStatus, Explain, FleetStatus, KnobStatus, OrderStatus,
-    SiteRecord, SiteStatus, Status,
+    Action, Advice, BudgetStatus, ClientExplain, Decision, EventStatus, Explain, FleetStatus,
+    KnobStatus, OrderStatus, SiteRecord, SiteStatus, Spending, Status,
 };
 use spillway_model::load::FleetLoad;
 use spillway_model::plan::{Help, SitePlan, SpillMode};
-use spillway_model::{Fleet, KnobId, Plan, Share, UnixMillis};
+use spillway_model::{Fleet, KnobId, Mode, Plan, Share, UnixMillis};
 
 use crate::output::{bits, clean, table_within};
 
@@ -42,6 +42,7 @@ pub(super) fn status(status: &Status, now: UnixMillis, width: Option<u16>) -> St
         let lines = status.warnings.iter().map(|text| format!("WARNING: {}", clean(text)));
         blocks.push(lines.collect::<Vec<_>>().join("\n"));
     }
+    blocks.extend(advice(status));
     blocks.push(table_within(&head, sites, width));
     let cloud = &status.cloud;
     let functions = format!(
@@ -52,11 +53,55 @@ pub(super) fn status(status: &Status, now: UnixMillis, width: Option<u16>) -> St
         let there = fleet.there.as_ref();
         [Some(gateways(fleet)), at_hand(&fleet.wanted, there), spend(there, now)]
     });
-    let lines = [functions].into_iter().chain(fleet.flatten());
+    let budget = cloud.budget.iter().flat_map(budget);
+    let lines = [functions].into_iter().chain(fleet.flatten()).chain(budget);
     blocks.push(lines.collect::<Vec<_>>().join("\n"));
     blocks.push(orders(&status.orders, now, width));
     blocks.push(table_within(&["part", "kind", "generation", "state"], parts, width));
     blocks.join("\n\n")
+}
+
+/// What the agent would do, where it does not act.
+fn advice(status: &Status) -> Option<String> {
+    let does = match status.mode {
+        Mode::Act => return None,
+        Mode::Recommend => "what is in force stays, but for orders",
+        Mode::Shadow => "nothing is published, and orders wait",
+    };
+    let mut text = format!("MODE {}: {does}", status.mode.as_str().to_uppercase());
+    if status.advice.is_empty() {
+        text.push_str("; nothing would be changed");
+    }
+    for Advice { what, order } in &status.advice {
+        text.push_str(&match order {
+            Some(order) => format!("\n  would {}: {}", clean(what), clean(order)),
+            None => format!("\n  would {}: no order does it", clean(what)),
+        });
+    }
+    Some(text)
+}
+
+/// What the cloud has cost, and what a cap keeps from being served.
+fn budget(spent: &BudgetStatus) -> Vec<String> {
+    let of = |Spending { usd, of }: &Spending| match of {
+        Some(of) => format!("${usd:.2} of ${of:.2}"),
+        None => format!("${usd:.2}"),
+    };
+    let mut lines = vec![format!(
+        "cloud cost: spent this hour {}, this month {}; now ${:.2} an hour, as estimated",
+        of(&spent.hour),
+        of(&spent.month),
+        spent.usd_per_hour
+    )];
+    lines.extend(spent.binds.as_ref().map(|missed| {
+        format!(
+            "the cap of the {} BINDS: {:.0} requests/s more would cost ${:.6} a second",
+            clean(&missed.cap),
+            missed.requests_per_sec,
+            missed.usd_per_sec
+        )
+    }));
+    lines
 }
 
 /// Gateways in the cloud: what is wanted, and what there is.
@@ -209,6 +254,7 @@ fn record_lines(record: &SiteRecord, share: Share) -> Vec<String> {
         Action::Keep | Action::Dwell => format!("kept at {share}"),
         Action::Hold => format!("held at {share}, for nothing is known"),
         Action::Obey => format!("held at {share} by order"),
+        Action::Advise => format!("kept at {share}, for the mode only recommends"),
     };
     lines.push(match &record.runner_up {
         Some(other) => format!("{did}, and not {}: {}", other.share, clean(&other.why_not)),

@@ -3,8 +3,8 @@
 
 use std::fmt::{Display, Write as _};
 
-use spillway_model::UnixMillis;
-use spillway_model::api::{FleetStatus, KnobStatus, SiteStatus};
+use spillway_model::api::{BudgetStatus, FleetStatus, KnobStatus, SiteStatus, Spending};
+use spillway_model::{Mode, UnixMillis};
 
 use crate::agent::View;
 
@@ -96,7 +96,18 @@ pub(super) fn render(view: &View, knobs: &[KnobStatus], now: UnixMillis) -> Stri
     out.one(
         "spillway_tier",
         "Tier of degradation in the plan, 0 to 3.",
-        f64::from(u8::from(view.plan.tier)),
+        f64::from(u8::from(view.in_force.tier)),
+    );
+    let mode = view.decision.as_ref().map(|decision| decision.mode).unwrap_or_default();
+    out.gauge(
+        "spillway_mode",
+        "How far the agent acts on what it decides: 1 for the mode it is in.",
+        Mode::ALL.iter().map(|of| (format!("mode=\"{of}\""), f64::from(u8::from(*of == mode)))),
+    );
+    out.one(
+        "spillway_advice",
+        "Changes that the agent would make if it acted.",
+        count(view.decision.as_ref().map_or(0, |decision| decision.advice.len())),
     );
     let on = knobs.iter().map(|knob| {
         let labels = format!("knob=\"{}\",tier=\"{}\"", knob.id, u8::from(knob.tier));
@@ -122,6 +133,9 @@ pub(super) fn render(view: &View, knobs: &[KnobStatus], now: UnixMillis) -> Stri
     );
     if let Some(fleet) = &cloud.fleet {
         gateways(&mut out, fleet);
+    }
+    if let Some(spent) = &cloud.budget {
+        budget(&mut out, spent);
     }
     let up = view.parts.iter().map(|part| {
         let kind = format!("{:?}", part.part).to_lowercase();
@@ -183,6 +197,36 @@ fn gateways(out: &mut Families, fleet: &FleetStatus) {
         "spillway_cloud_gateways_share_ratio",
         "Part of the cloud's requests that its load balancer gives to gateways.",
         known.map(|(state, percent)| (format!("state=\"{state}\""), f64::from(percent) / 100.0)),
+    );
+}
+
+/// What the cloud has cost, where it has a budget.
+fn budget(out: &mut Families, spent: &BudgetStatus) {
+    let periods = [("hour", &spent.hour), ("month", &spent.month)];
+    let samples = |of: fn(&Spending) -> Option<f64>| {
+        let known = periods.iter().filter_map(move |(period, spent)| Some((period, of(spent)?)));
+        known.map(|(period, value)| (format!("period=\"{period}\""), value))
+    };
+    out.gauge(
+        "spillway_cloud_spent_dollars",
+        "What the cloud has cost in this clock hour and month, as estimated.",
+        samples(|spent| Some(spent.usd)),
+    );
+    out.gauge(
+        "spillway_cloud_budget_dollars",
+        "What it may cost; absent without a cap.",
+        samples(|spent| spent.of),
+    );
+    out.gauge(
+        "spillway_cloud_budget_used_ratio",
+        "Part of the cap that is spent; from 0.8 on it is told.",
+        samples(Spending::part),
+    );
+    let binds = spent.binds.as_ref();
+    out.one(
+        "spillway_cloud_budget_marginal_dollars_per_second",
+        "What a second would cost that a cap keeps over the limit; 0 where none binds.",
+        binds.map_or(0.0, |missed| missed.usd_per_sec),
     );
 }
 
@@ -265,9 +309,11 @@ mod tests {
             generation: None,
             error: error.map(str::to_owned),
         };
+        let plan = Arc::new(plan);
         let view = View {
             at: UnixMillis(1_009_500),
-            plan: Arc::new(plan),
+            in_force: plan.clone(),
+            plan,
             signed: axum::body::Bytes::new(),
             published: None,
             decision: None,
@@ -299,6 +345,24 @@ mod tests {
         };
         let page = render(&view, &[knob], UnixMillis(1_010_000));
         assert_eq!(page, include_str!("../../tests/golden/metrics.txt"));
+    }
+
+    #[test]
+    fn what_is_spent_is_told_beside_what_may_be() {
+        let hour = Spending { usd: 0.5, of: Some(2.0) };
+        let spent = BudgetStatus { hour, ..BudgetStatus::default() };
+        let mut out = Families(String::new());
+        budget(&mut out, &spent);
+        for sample in [
+            "spillway_cloud_spent_dollars{period=\"hour\"} 0.5",
+            "spillway_cloud_spent_dollars{period=\"month\"} 0",
+            "spillway_cloud_budget_dollars{period=\"hour\"} 2",
+            "spillway_cloud_budget_used_ratio{period=\"hour\"} 0.25",
+            "spillway_cloud_budget_marginal_dollars_per_second 0",
+        ] {
+            assert!(out.0.lines().any(|line| line == sample), "{sample}: {}", out.0);
+        }
+        assert!(!out.0.contains("spillway_cloud_budget_dollars{period=\"month\"}"), "{}", out.0);
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub(crate) fn router(shared: &Arc<Shared>, shutdown: &Shutdown) -> Router {
         .route("/v1/knobs/{id}", put(orders::put_knob).delete(orders::delete_knob))
         .route("/v1/shares/{site}", put(orders::put_share).delete(orders::delete_share))
         .route("/v1/gateways", put(orders::put_gateways).delete(orders::delete_gateways))
+        .route("/v1/mode", put(orders::put_mode).delete(orders::delete_mode))
         .route("/v1/events", get(read::events))
         .route("/v1/events/{name}", put(orders::put_event).delete(orders::delete_event))
         .route("/v1/alarms", post(orders::post_alarm))
@@ -58,7 +59,7 @@ pub(crate) fn router(shared: &Arc<Shared>, shutdown: &Shutdown) -> Router {
         .with_state(api);
     let source = shared.clone();
     let flags = spillway_flags::router(shared.registry.clone(), move || {
-        (source.view.load().plan.clone(), clock::now())
+        (source.view.load().in_force.clone(), clock::now())
     });
     let identity = Identity::new(Part::Agent, "agent", None);
     let measured = shared.clone();

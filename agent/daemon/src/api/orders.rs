@@ -1,5 +1,5 @@
 //! What is ordered: by operators to hold a tier, a share or the number of gateways, to turn a knob on or
-//! keep it off, to be ready for an event; by alarms to hold a tier.
+//! keep it off, to act or only to tell, to be ready for an event; by alarms to hold a tier.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use axum::extract::{Path, State};
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use spillway_model::api::{
-    AlarmChange, EventOrder, GatewaysOrder, KnobOrder, KnobStatus, OrderStatus, ShareOrder, Status,
-    TierOrder,
+    AlarmChange, EventOrder, GatewaysOrder, KnobOrder, KnobStatus, ModeOrder, OrderStatus,
+    ShareOrder, Status, TierOrder,
 };
 use spillway_model::{EventId, KnobId, SiteId, UnixMillis};
 use spillway_part::clock;
@@ -123,6 +123,24 @@ pub(super) async fn delete_gateways(
     given(&api, Order::Gateways(None)).await
 }
 
+pub(super) async fn put_mode(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    sent: Body,
+) -> Result<Json<Status>, ApiError> {
+    authorize(&api, &headers)?;
+    let order: ModeOrder = read_order(sent).await?;
+    given(&api, Order::Mode(Some(order))).await
+}
+
+pub(super) async fn delete_mode(
+    State(api): State<Api>,
+    headers: HeaderMap,
+) -> Result<Json<Status>, ApiError> {
+    authorize(&api, &headers)?;
+    given(&api, Order::Mode(None)).await
+}
+
 pub(super) async fn put_event(
     State(api): State<Api>,
     Path(name): Path<String>,
@@ -214,7 +232,7 @@ fn knob_status(
     id: &KnobId,
     replaced: Option<OrderStatus>,
 ) -> Result<Json<KnobStatus>, ApiError> {
-    let (plan, now) = (api.shared.view.load().plan.clone(), clock::now());
+    let (plan, now) = (api.shared.view.load().in_force.clone(), clock::now());
     let status = api.shared.registry.status_of(id, &plan, now);
     let mut status = status.ok_or(ApiError::NoSuchPath)?;
     tell_knob(&mut status, &api.shared.orders.live(now).0, now);

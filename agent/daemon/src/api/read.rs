@@ -33,14 +33,18 @@ pub(super) fn status_now(api: &Api) -> Status {
     }
     let silent = view.parts.iter().filter_map(|part| Some((&part.name, part.error.as_ref()?)));
     warnings.extend(silent.map(|(name, why)| format!("{name} does not answer: {why}")));
+    let decision = view.decision.as_ref();
+    let plan = &view.in_force;
     Status {
         at: view.at,
-        generation: view.plan.generation,
-        tier: view.plan.tier,
+        generation: plan.generation,
+        tier: decision.map_or(plan.tier, |decision| decision.tier),
         headline: view.headline.clone(),
         warnings,
+        mode: decision.map(|decision| decision.mode).unwrap_or_default(),
+        advice: decision.map(|decision| decision.advice.clone()).unwrap_or_default(),
         orders: orders_now(api, now),
-        knobs: view.plan.knobs.keys().cloned().collect(),
+        knobs: plan.knobs.keys().filter(|id| plan.knob_on(id, now)).cloned().collect(),
         replaced: None,
         sites: view.sites.clone(),
         cloud: view.cloud.clone(),
@@ -78,7 +82,7 @@ pub(super) async fn events(State(api): State<Api>) -> Json<Vec<EventStatus>> {
 
 /// Every knob, as the plan and the orders have it.
 pub(super) fn knobs_now(shared: &Shared, now: UnixMillis) -> Vec<KnobStatus> {
-    let plan = shared.view.load().plan.clone();
+    let plan = shared.view.load().in_force.clone();
     let mut knobs = shared.registry.status(&plan, now);
     let (orders, _) = shared.orders.live(now);
     knobs.iter_mut().for_each(|knob| orders::tell_knob(knob, &orders, now));
@@ -142,8 +146,8 @@ pub(super) async fn explain(
         })?),
     };
     let view = api.shared.view.load_full();
-    let client = client.map(|client| explain_client(&api.shared.policy, &view.plan, client));
-    let plan = (*view.plan).clone();
+    let client = client.map(|client| explain_client(&api.shared.policy, &view.in_force, client));
+    let plan = (*view.in_force).clone();
     let (decision, published) = (view.decision.clone(), view.published.clone());
     Ok(Json(Explain { plan, decision, published, orders: orders_now(&api, clock::now()), client }))
 }

@@ -40,6 +40,7 @@ fn observation(at: u64) -> Observation {
         missing: std::collections::BTreeMap::new(),
         interface_bytes: std::collections::BTreeMap::new(),
         orders: Orders::default(),
+        in_force: None,
     }
 }
 

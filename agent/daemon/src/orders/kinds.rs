@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use spillway_model::UnixMillis;
 use spillway_model::api::{
-    EventOrder, FACTOR_MAX, GatewaysOrder, KnobOrder, ShareOrder, TierOrder,
+    EventOrder, FACTOR_MAX, GatewaysOrder, KnobOrder, ModeOrder, ShareOrder, TierOrder,
 };
 
 /// Factors that an event may have: one of less than 1 would announce that fewer come, which is no reason
@@ -101,6 +101,24 @@ impl Terms for GatewaysOrder {
 
     fn what(&self, subject: &str) -> String {
         format!("{} {} cloud {subject}", self.bound, self.gateways)
+    }
+
+    fn body(&self) -> Result<String, serde_json::Error> {
+        serde_json::to_string(self)
+    }
+}
+
+impl Terms for ModeOrder {
+    fn for_secs(&self) -> u64 {
+        self.for_secs
+    }
+
+    fn by(&self) -> &str {
+        &self.by
+    }
+
+    fn what(&self, subject: &str) -> String {
+        format!("{subject} {}", self.mode)
     }
 
     fn body(&self) -> Result<String, serde_json::Error> {

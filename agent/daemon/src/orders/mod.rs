@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use spillway_decide::Orders;
 use spillway_model::api::{
     AlarmChange, AlarmState, BY_CHARS_MAX, EventOrder, GatewaysOrder, KnobOrder, KnobStatus,
-    OrderStatus, ShareOrder, TierOrder, unprintable,
+    ModeOrder, OrderStatus, ShareOrder, TierOrder, unprintable,
 };
 use spillway_model::{EventId, KnobId, SiteId, UnixMillis};
 
@@ -30,6 +30,7 @@ pub(crate) enum Order {
     Knob(KnobId, Option<KnobOrder>),
     Share(SiteId, Option<ShareOrder>),
     Gateways(Option<GatewaysOrder>),
+    Mode(Option<ModeOrder>),
     Event(EventId, Option<EventOrder>),
     Alarm(AlarmChange),
 }
@@ -59,6 +60,7 @@ impl Order {
             Self::Knob(id, _) => format!("knob {id}"),
             Self::Share(site, _) => format!("share {site}"),
             Self::Gateways(_) => "gateways".to_owned(),
+            Self::Mode(_) => "mode".to_owned(),
             Self::Event(name, _) => format!("event {name}"),
             Self::Alarm(change) => format!("alarm {}", change.alarm),
         }
@@ -74,6 +76,7 @@ impl Order {
             Self::Knob(_, order) => terms(order),
             Self::Share(_, order) => terms(order),
             Self::Gateways(order) => terms(order),
+            Self::Mode(order) => terms(order),
             Self::Event(_, order) => terms(order),
             Self::Alarm(_) => None,
         }
@@ -152,7 +155,7 @@ fn status<T: Terms>(subject: String, (order, until): &(T, UnixMillis)) -> OrderS
 }
 
 /// Orders as people are told of them: on the tier the operator's, then those of alarms, then on knobs,
-/// shares and gateways, then the events announced.
+/// shares, gateways and the mode, then the events announced.
 pub(crate) fn told(orders: &Orders) -> Vec<OrderStatus> {
     let tier = orders.tier.iter().map(|order| status("tier".to_owned(), order));
     let alarms = orders.alarms.iter().map(|(name, order)| status(format!("alarm {name}"), order));
@@ -160,7 +163,8 @@ pub(crate) fn told(orders: &Orders) -> Vec<OrderStatus> {
     let events = orders.events.iter().map(|(name, order)| status(format!("event {name}"), order));
     let shares = orders.shares.iter().map(|(site, order)| status(format!("share {site}"), order));
     let gateways = orders.gateways.iter().map(|order| status("gateways".to_owned(), order));
-    let held = knobs.chain(shares).chain(gateways);
+    let mode = orders.mode.iter().map(|order| status("mode".to_owned(), order));
+    let held = knobs.chain(shares).chain(gateways).chain(mode);
     tier.chain(alarms).chain(held).chain(events).collect()
 }
 
@@ -261,6 +265,10 @@ impl OrderBook {
                 let before = std::mem::replace(&mut orders.gateways, given(order, now));
                 before.map(|before| status(subject, &before))
             }
+            Order::Mode(order) => {
+                let before = std::mem::replace(&mut orders.mode, given(order, now));
+                before.map(|before| status(subject, &before))
+            }
             Order::Event(name, order) => {
                 let before = put(&mut orders.events, name, given(order, now));
                 before.map(|before| status(subject, &before))
@@ -317,6 +325,7 @@ impl Book {
         self.orders.alarms.retain(|_, (_, until)| now < *until);
         self.orders.shares.retain(|_, (_, until)| now < *until);
         self.orders.gateways.take_if(|(_, until)| *until <= now);
+        self.orders.mode.take_if(|(_, until)| *until <= now);
         self.orders.events.retain(|_, (_, until)| now < *until);
         self.alarms.forget(now);
     }
@@ -342,6 +351,9 @@ impl Book {
         } else if subject == "gateways" {
             let order = serde_json::from_str(body).map_err(|e| e.to_string())?;
             self.orders.gateways = Some((order, until));
+        } else if subject == "mode" {
+            let order = serde_json::from_str(body).map_err(|e| e.to_string())?;
+            self.orders.mode = Some((order, until));
         } else if let Some(name) = subject.strip_prefix("event ") {
             let name = EventId::new(name).map_err(|e| e.to_string())?;
             let order = serde_json::from_str(body).map_err(|e| e.to_string())?;

@@ -5,6 +5,7 @@
 mod api;
 mod journal;
 mod mirrors;
+mod mode;
 mod orders;
 mod parts;
 mod restart;

@@ -30,6 +30,8 @@ async fn orders_need_the_token() {
             ("DELETE", "/v1/shares/east"),
             ("PUT", "/v1/gateways"),
             ("DELETE", "/v1/gateways"),
+            ("PUT", "/v1/mode"),
+            ("DELETE", "/v1/mode"),
             ("PUT", "/v1/events/sale"),
             ("DELETE", "/v1/events/sale"),
             ("POST", "/v1/alarms"),

@@ -416,6 +416,7 @@ impl Pair {
             missing: gone.collect::<BTreeMap<_, _>>(),
             interface_bytes: BTreeMap::new(),
             orders: self.orders.clone(),
+            in_force: None,
         };
         let outcome = decide(&self.policy, &self.state, &observation);
         self.observations.push(observation);

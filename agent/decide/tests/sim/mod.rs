@@ -156,6 +156,8 @@ pub(crate) struct World {
     pub(crate) policy: Policy,
     pub(crate) state: State,
     pub(crate) orders: Orders,
+    /// What another agent has published, for the next tick.
+    pub(crate) in_force: Option<Plan>,
     pub(crate) limits: CloudLimits,
     pub(crate) ticks: Vec<Tick>,
     /// Parts that do not answer.
@@ -221,6 +223,7 @@ impl World {
             policy,
             state,
             orders: Orders::default(),
+            in_force: None,
             limits: CloudLimits::default(),
             ticks: Vec::new(),
             silent: Vec::new(),
@@ -347,6 +350,7 @@ impl World {
             missing,
             interface_bytes: BTreeMap::new(),
             orders: self.orders.clone(),
+            in_force: self.in_force.take(),
         };
         let outcome = decide(&self.policy, &self.state, &observation);
         self.observations.push(observation);

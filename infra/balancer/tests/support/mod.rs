@@ -82,6 +82,8 @@ impl Balancer {
             },
             gateways: gateways.iter().map(|gateway| gateway.instance.clone()).collect(),
             services: Vec::new(),
+            host: None,
+            helped_by: Vec::new(),
         };
         let shutdown = Shutdown::new();
         let ending = shutdown.clone();

@@ -5,6 +5,7 @@
 //! file with mistakes. Paths in the file are relative to the file.
 
 mod aws;
+mod budget;
 mod check;
 mod edit;
 mod read;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::ids::{KnobId, RouteId, SiteId};
+use crate::mode::Mode;
 use crate::plan::{SpillMode, Tier};
 use crate::rank::{Salt, Share};
 
@@ -24,6 +26,7 @@ pub use aws::{
     Aws, AwsAlarmEndpoint, AwsCapacity, AwsFunction, AwsGateways, AwsPrices, AwsProgram,
     AwsReplicas, AwsRule,
 };
+pub use budget::Budget;
 pub use edit::{EditError, edited};
 pub use read::{Draft, Problem, Problems};
 
@@ -133,6 +136,12 @@ pub struct Agent {
     /// How long the journal keeps decisions, in hours.
     #[serde(default = "defaults::journal_hours")]
     pub journal_hours: u64,
+    /// How far it acts on what it decides, where no order says otherwise.
+    #[serde(default)]
+    pub mode: Mode,
+    /// The API of the agent that this one runs in shadow of, and whose plans it reasons from.
+    #[serde(default)]
+    pub beside: Option<SocketAddr>,
 }
 
 /// Where the reference service keeps its data.
@@ -285,6 +294,8 @@ pub struct Cloud {
     pub local: Option<LocalCloud>,
     /// A cloud on AWS, which the agent scales.
     pub aws: Option<Aws>,
+    /// What it may cost.
+    pub budget: Option<Budget>,
 }
 
 /// One function.

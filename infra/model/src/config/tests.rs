@@ -340,6 +340,38 @@ fn a_key_that_stands_twice_hides_nothing() {
 }
 
 #[test]
+fn a_mode_and_a_budget_are_read_and_their_mistakes_named() {
+    let with = |agent: &str, budget: &str| {
+        let text = EXAMPLE.replace("[agent]\n", &format!("[agent]\n{agent}\n"));
+        Config::parse(&format!("{text}\n[cloud.budget]\n{budget}\n"), Path::new("."))
+    };
+    let good =
+        with("mode = \"shadow\"\nbeside = \"10.0.0.1:9100\"", "usd_per_month = 200").unwrap();
+    assert_eq!((good.agent.mode, good.agent.beside.is_some()), (Mode::Shadow, true));
+    let budget = good.cloud.budget.unwrap();
+    assert_eq!((budget.usd_per_hour, budget.usd_per_month), (None, Some(200.0)));
+    let example = Config::parse(EXAMPLE, Path::new(".")).unwrap();
+    assert!(example.agent.mode.acts() && example.cloud.budget.is_none());
+    for (agent, budget, told) in [
+        ("mode = \"watch\"", "usd_per_hour = 1", "unknown variant `watch`"),
+        ("beside = \"127.0.0.1:9100\"", "usd_per_hour = 1", "the agent cannot run beside itself"),
+        (
+            "",
+            "usd_per_hour = 0",
+            "0 must be above 0 and at most 1000000: leave it out for no limit",
+        ),
+        ("", "usd_per_hour = -1", "-1 must be above 0"),
+        ("", "usd_per_month = nan", "NaN must be above 0"),
+        ("", "usd_per_hour = 1\nusd_per_second_over = 1e9", "1000000000 must be above 0"),
+        ("", "usd_per_second_over = 1", "there is no cap: write usd_per_hour or usd_per_month"),
+        ("", "usd_per_day = 1", "unknown field `usd_per_day`"),
+    ] {
+        let found = with(agent, budget).unwrap_err().to_string();
+        assert!(found.contains(told), "{agent} {budget}: {found}");
+    }
+}
+
+#[test]
 fn very_many_mistakes_end_with_a_word_of_it() {
     let route = "[[route]]\nid = \"x\"\npath = 1\nweight = true\ngroup = 2\n";
     let found = problems(&format!("{EXAMPLE}{}", route.repeat(50)));

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use spillway_model::api::{
-    Alternative, Asked, ClientSite, CloudStatus, Held, PartStatus, Thresholds,
+    Alternative, Asked, ClientSite, CloudStatus, Held, Missed, PartStatus, Thresholds,
 };
 use spillway_model::load::{Part, Spend};
 use spillway_model::plan::KnobLease;
@@ -40,6 +40,34 @@ fn orders() -> Vec<OrderStatus> {
     ]
 }
 
+#[test]
+fn a_mode_tells_what_would_be_done_and_a_budget_what_was_spent() {
+    let mut told = status_of_storm();
+    assert!(!status(&told, NOW, None).contains("MODE"), "acting is nothing to tell");
+    told.mode = Mode::Recommend;
+    told.advice = vec![
+        Advice {
+            what: "raise the share of east from 10.0 % to 12.5 %".to_owned(),
+            order: Some("spillway share east 12.5% --for 10m".to_owned()),
+        },
+        Advice { what: "have 1 replicas of the cache in place of 0".to_owned(), order: None },
+    ];
+    told.cloud.budget = Some(BudgetStatus {
+        hour: Spending { usd: 0.424, of: Some(2.0) },
+        month: Spending { usd: 31.0, of: None },
+        usd_per_hour: 3.1,
+        binds: Some(Missed { cap: "hour".to_owned(), requests_per_sec: 312.4, usd_per_sec: 0.019 }),
+    });
+    let text = status(&told, NOW, None);
+    for part in [
+        "MODE RECOMMEND: what is in force stays, but for orders\n  would raise the share of east from 10.0 % to 12.5 %: spillway share east 12.5% --for 10m\n  would have 1 replicas of the cache in place of 0: no order does it",
+        "cloud cost: spent this hour $0.42 of $2.00, this month $31.00; now $3.10 an hour",
+        "the cap of the hour BINDS: 312 requests/s more would cost $0.019000 a second",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}
+
 fn status_of_storm() -> Status {
     let site = SiteStatus {
         share: Share::clamped(0.432),
@@ -62,6 +90,8 @@ fn status_of_storm() -> Status {
         error: error.map(str::to_owned),
     };
     Status {
+        mode: Mode::Act,
+        advice: Vec::new(),
         at: secs_ago(1),
         generation: 412,
         tier: Tier::Visible,
@@ -77,6 +107,7 @@ fn status_of_storm() -> Status {
             environments_max: 1000,
             throttled_per_sec: 0.0,
             fleet: None,
+            budget: None,
         },
         parts: vec![
             part(Part::Dns, "dns", None),
@@ -169,6 +200,8 @@ fn who_helps_whom_is_told() {
 
 fn decision(at: UnixMillis, binding: &str, published: bool) -> Decision {
     Decision {
+        mode: Mode::Act,
+        advice: Vec::new(),
         at,
         generation: 412,
         tier: Tier::Visible,

@@ -7,6 +7,8 @@ use super::Faults;
 const DAY_SECS: u64 = 86_400;
 /// Of an hour, or of a million requests, in US dollars.
 const PRICE_MAX: f64 = 1e6;
+/// Of a month.
+const MONTH_MAX: f64 = 1e9;
 
 pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
     let agent = &config.agent;
@@ -82,6 +84,33 @@ pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
             let message = format!("{price} must be above 0 and at most {PRICE_MAX}");
             faults.at(format!("cloud.aws.prices.{key}"), message);
         }
+    }
+    if let Some(budget) = &config.cloud.budget {
+        let path = |key: &str| format!("cloud.budget.{key}");
+        for (key, usd, most) in [
+            ("usd_per_hour", budget.usd_per_hour, PRICE_MAX),
+            ("usd_per_month", budget.usd_per_month, MONTH_MAX),
+            ("usd_per_second_over", budget.usd_per_second_over, PRICE_MAX),
+        ] {
+            if let Some(usd) = usd.filter(|usd| !(*usd > 0.0 && *usd <= most)) {
+                let message =
+                    format!("{usd} must be above 0 and at most {most}: leave it out for no limit");
+                faults.at(path(key), message);
+            }
+        }
+        if budget.usd_per_hour.or(budget.usd_per_month).is_none() {
+            let message =
+                "there is no cap: write usd_per_hour or usd_per_month, or leave the section out";
+            faults.between(
+                "cloud.budget",
+                &[&path("usd_per_hour"), &path("usd_per_month")],
+                message,
+            );
+        }
+    }
+    if agent.beside == Some(agent.listen) {
+        let message = "the agent cannot run beside itself: write where the other one listens";
+        faults.between("agent.beside", &["agent.listen"], message);
     }
     for (key, target) in [
         ("uplink_target", agent.uplink_target),
