@@ -1,4 +1,5 @@
-//! Announced events: what an operator knows is to come, and no forecast could.
+//! What is to come: announced events, which an operator knows of and no forecast could, and what the season's
+//! forecast ([`crate::season`]) says, where it has earned trust. The larger of the two counts.
 //!
 //! ```text
 //! announced     begins − lead time            begins              is over
@@ -7,9 +8,11 @@
 //!
 //! From its lead time before an event on, each slow lever is there for so many times the usual demand, less
 //! what home carries of that. Shares are moved by what is seen: a crowd that does not come costs what was
-//! made ready for it, and nobody's way. An event only adds; without one nothing is different.
+//! made ready for it, and nobody's way. An event only adds; without one nothing is different. The same is true
+//! of the season, whose forecast is absolute; it is taken as so many times the usual demand, too, for its mix.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use spillway_model::api::EventOrder;
@@ -17,8 +20,9 @@ use spillway_model::{EventId, SiteId, UnixMillis};
 
 use crate::Orders;
 use crate::bytes::LearnedBytes;
-use crate::demand::home_part;
-use crate::policy::Policy;
+use crate::demand::{Demand, home_part};
+use crate::policy::{Policy, SitePolicy};
+use crate::season::Ahead;
 use crate::share::carries;
 use crate::state::SiteState;
 
@@ -32,9 +36,14 @@ const KEPT: f64 = 1.1;
 /// A gateway boots within 90 s and is then checked; provisioned concurrency takes one to two minutes;
 /// reserved capacity some minutes more; a replica of a database or a cache a quarter of an hour.
 const GATEWAYS_LEAD: u64 = 180;
-const WARM_LEAD: u64 = 180;
-const CAPACITY_LEAD: u64 = 600;
-const REPLICAS_LEAD: u64 = 1200;
+pub(crate) const WARM_LEAD: u64 = 180;
+pub(crate) const CAPACITY_LEAD: u64 = 600;
+pub(crate) const REPLICAS_LEAD: u64 = 1200;
+/// Places of the levers in the season's policy.
+const GATEWAYS: usize = 0;
+const WARM: usize = 1;
+const CAPACITY: usize = 2;
+const REPLICAS: usize = 3;
 /// Early enough before an event for every lever. What is asked from then on may be its crowd, and is not
 /// what is usual.
 const NEAR: u64 = REPLICAS_LEAD;
@@ -104,7 +113,24 @@ impl Usual {
     }
 }
 
-/// What events bring to the cloud within the lead time of one lever.
+/// Who says what is to come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Source {
+    #[default]
+    Event,
+    Season,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Event => "an event",
+            Self::Season => "the season",
+        })
+    }
+}
+
+/// What is to come to the cloud within the lead time of one lever.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Announced {
     /// Weighted requests per second by route; empty for none.
@@ -112,6 +138,13 @@ pub(crate) struct Announced {
     /// Requests per second, and bytes per second of their answers.
     pub(crate) requests: f64,
     pub(crate) bytes: f64,
+    /// Who says most of it.
+    pub(crate) source: Source,
+    /// What of the weighted requests per second the season's forecast says.
+    by_season: f64,
+    /// Of the sites that it says so of: what is asked in all, and the least part of the last hours that was
+    /// within such forecasts.
+    season: Option<(f64, f64)>,
 }
 
 impl Announced {
@@ -119,9 +152,23 @@ impl Announced {
     pub(crate) fn load(&self) -> f64 {
         self.loads.iter().sum()
     }
+
+    fn add(&mut self, other: &Self) {
+        self.loads.resize(other.loads.len(), 0.0);
+        self.loads.iter_mut().zip(&other.loads).for_each(|(sum, load)| *sum += load);
+        self.requests += other.requests;
+        self.bytes += other.bytes;
+    }
+
+    fn scaled(mut self, by: f64) -> Self {
+        self.loads.iter_mut().for_each(|load| *load *= by);
+        self.requests *= by;
+        self.bytes *= by;
+        self
+    }
 }
 
-/// The same of every lever.
+/// The same of every lever: the larger of what is announced and what the season brings.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Coming {
     pub(crate) gateways: Announced,
@@ -130,54 +177,96 @@ pub(crate) struct Coming {
     pub(crate) replicas: Announced,
 }
 
+/// What says what is to come, and of what.
+pub(crate) struct Told<'a> {
+    pub(crate) policy: &'a Policy,
+    pub(crate) sites: &'a BTreeMap<SiteId, SiteState>,
+    pub(crate) learned: &'a LearnedBytes,
+    pub(crate) orders: &'a Orders,
+    /// The part of what is in the cloud that functions serve.
+    pub(crate) functions: f64,
+    pub(crate) at: UnixMillis,
+}
+
 impl Coming {
-    pub(crate) fn of(
-        policy: &Policy,
-        sites: &BTreeMap<SiteId, SiteState>,
-        learned: &LearnedBytes,
-        orders: &Orders,
-        at: UnixMillis,
-    ) -> Self {
-        if orders.events.is_empty() {
-            return Self::default();
-        }
-        let within = |lead| announced(policy, sites, learned, orders, at, lead);
+    pub(crate) fn of(told: &Told<'_>) -> Self {
+        // Functions take the shock of an event whole, but of what comes each day their part.
         Self {
-            gateways: within(GATEWAYS_LEAD),
-            warm: within(WARM_LEAD),
-            capacity: within(CAPACITY_LEAD),
-            replicas: within(REPLICAS_LEAD),
+            gateways: told.within(GATEWAYS, GATEWAYS_LEAD, 1.0),
+            warm: told.within(WARM, WARM_LEAD, told.functions),
+            capacity: told.within(CAPACITY, CAPACITY_LEAD, 1.0),
+            replicas: told.within(REPLICAS, REPLICAS_LEAD, 1.0),
         }
+    }
+
+    /// What a person reads of what the season brings: of the levers that it concerns the one with the most.
+    fn season(&self, policy: &Policy) -> Option<String> {
+        let levers = [&self.gateways, &self.warm, &self.capacity, &self.replicas];
+        let levers = levers.into_iter().enumerate();
+        let most = levers.max_by(|(_, a), (_, b)| a.by_season.total_cmp(&b.by_season));
+        let (lever, brings) = most.filter(|(_, brings)| brings.by_season > 0.0)?;
+        let (asked, covered) = brings.season?;
+        Some(format!(
+            "season: up to {asked:.0} weighted requests/s are forecast within {} s, {:.0} of them more than home carries, and levers are made ready for these; {:.0} % of the last hours was within such forecasts",
+            policy.season.secs(lever),
+            brings.by_season,
+            100.0 * covered
+        ))
     }
 }
 
-fn announced(
-    policy: &Policy,
-    sites: &BTreeMap<SiteId, SiteState>,
-    learned: &LearnedBytes,
-    orders: &Orders,
-    at: UnixMillis,
-    lead_secs: u64,
-) -> Announced {
-    let mut sum = Announced { loads: vec![0.0; policy.routes.len()], ..Announced::default() };
-    for site in &policy.sites {
-        let factor = orders.events_at(&site.id).factor(at, lead_secs);
-        let Some(demand) = sites.get(&site.id).map(|site| &site.demand) else { continue };
-        if factor <= 1.0 {
-            continue;
-        }
-        let expected = demand.usual(policy, learned, factor);
-        let part = 1.0 - home_part(carries(policy, site, &expected), expected.skew);
-        sum.requests += part * expected.movable_requests;
-        sum.bytes += part * expected.movable_bits / 8.0;
-        let routes = policy.routes.iter().zip(demand.usual.rates()).enumerate();
-        for (load, (place, (route, rate))) in sum.loads.iter_mut().zip(routes) {
-            if route.spills {
-                *load += part * factor * rate * demand.weight(policy, place);
+impl Told<'_> {
+    /// What is to come within the lead time of the lever at place `lever` of the season's policy; of what the
+    /// season brings `part` concerns it.
+    fn within(&self, lever: usize, lead_secs: u64, part: f64) -> Announced {
+        let mut sum = Announced::default();
+        for site in &self.policy.sites {
+            let Some(demand) = self.sites.get(&site.id).map(|site| &site.demand) else { continue };
+            let factor = self.orders.events_at(&site.id).factor(self.at, lead_secs);
+            let event = (factor > 1.0).then(|| self.brought(site, demand, factor));
+            let ahead = self.season(demand, lever);
+            let season = ahead.map(|(_, times)| self.brought(site, demand, times).scaled(part));
+            let load = |of: &Option<Announced>| of.as_ref().map_or(0.0, Announced::load);
+            if load(&season) > load(&event) {
+                let (asked, covered) = sum.season.unwrap_or((0.0, 1.0));
+                sum.by_season += load(&season);
+                sum.season = ahead.map(|(of, _)| (asked + of.upper, covered.min(of.covered)));
             }
+            let larger = if load(&season) > load(&event) { season } else { event };
+            larger.iter().for_each(|larger| sum.add(larger));
+        }
+        if sum.by_season > sum.load() / 2.0 {
+            sum.source = Source::Season;
+        }
+        sum
+    }
+
+    /// What the season's forecast says, where it is trusted and says more than that what is asked now may stay;
+    /// and how many times what is usual that is.
+    fn season(&self, demand: &Demand, lever: usize) -> Option<(Ahead, f64)> {
+        let ahead = demand.season.ahead(&self.policy.season, lever, self.at)?;
+        let usual = demand.weigh(self.policy, demand.usual.rates());
+        let news = ahead.trusted && ahead.upper > ahead.persists && usual > 0.0;
+        news.then(|| (ahead, ahead.upper / usual))
+    }
+
+    /// What so many times the usual demand of a site brings to the cloud: what is more than home carries.
+    fn brought(&self, site: &SitePolicy, demand: &Demand, times: f64) -> Announced {
+        let policy = self.policy;
+        let expected = demand.usual(policy, self.learned, times);
+        let part = 1.0 - home_part(carries(policy, site, &expected), expected.skew);
+        let routes = policy.routes.iter().zip(demand.usual.rates()).enumerate();
+        let loads = routes.map(|(place, (route, rate))| match route.spills {
+            true => part * times * rate * demand.weight(policy, place),
+            false => 0.0,
+        });
+        Announced {
+            loads: loads.collect(),
+            requests: part * expected.movable_requests,
+            bytes: part * expected.movable_bits / 8.0,
+            ..Announced::default()
         }
     }
-    sum
 }
 
 /// What has lasted of a load, and what would have sufficed for it, with what is announced as the least of
@@ -211,12 +300,13 @@ pub(crate) fn reasons(
             )
         })
         .collect();
-    let load = coming.replicas.load();
+    let load = coming.replicas.load() - coming.replicas.by_season;
     if !lines.is_empty() && policy.on_aws {
         lines.push(format!(
             "event: {load:.0} weighted requests/s of that are more than home carries, and levers are made ready for them by their lead times"
         ));
     }
+    lines.extend(coming.season(policy).filter(|_| policy.on_aws));
     lines
 }
 

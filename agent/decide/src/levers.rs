@@ -211,7 +211,7 @@ impl Levers {
         let before = std::mem::take(&mut fleet.capacity_units);
         if let Some(capacity) = &policy.capacity {
             let needed = |requests, bytes| capacity.needed(requests, bytes, fleet.gateway_percent);
-            let Announced { requests, bytes, .. } = sense.coming.capacity;
+            let Announced { requests, bytes, source, .. } = sense.coming.capacity;
             let announced = needed(requests, bytes);
             let needed = needed(sense.requests, sense.bytes);
             let known = self.units.step(capacity.dwell, needed, seen, at);
@@ -221,7 +221,7 @@ impl Levers {
             if fleet.capacity_units > before {
                 let why = match announced < lasted {
                     true => format!("{lasted:.0} have been needed for {after} s"),
-                    false => format!("an event is to need {announced:.0}"),
+                    false => format!("{source} is to need {announced:.0}"),
                 };
                 reasons.push(format!(
                     "fleet: reserving {} capacity units at the load balancer, before {before}, for {why}",
@@ -247,7 +247,8 @@ impl Levers {
             let of_routes = |loads: &[f64]| -> f64 {
                 warm.routes.iter().filter_map(|place| loads.get(*place)).sum()
             };
-            // Functions take the shock of an event whole: a gateway that does not boot is not missed.
+            // Functions take the shock of an event whole: a gateway that does not boot is not missed. Of what
+            // the season brings it is their part already.
             let (load, announced) =
                 (of_routes(loads) * functions, of_routes(&sense.coming.warm.loads));
             let kept = self.warm.entry(name.clone()).or_default();

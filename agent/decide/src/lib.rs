@@ -8,9 +8,11 @@
 //! a blind site holds.
 
 mod bytes;
+mod calendar;
 mod capacity;
 mod chance;
 mod cloud;
+mod conformal;
 mod demand;
 mod event;
 mod flaps;
@@ -23,9 +25,11 @@ mod levers;
 mod observe;
 mod orders;
 mod policy;
+mod profile;
 mod reason;
 mod record;
 mod release;
+mod season;
 mod service;
 mod share;
 mod shortage;
@@ -43,11 +47,13 @@ use spillway_model::load::FleetLoad;
 use spillway_model::plan::{SitePlan, SpillMode, Tier};
 use spillway_model::{Fleet, Load, Plan, Share, SiteId, UnixMillis};
 
+pub use calendar::Calendar;
 pub use capacity::Capacity;
 pub use event::Events;
 pub use orders::Orders;
 pub use policy::Policy;
 pub use reason::explain_client;
+pub use season::{Ahead, Season, SeasonPolicy};
 pub use state::State;
 pub use weights::{Fit, Weights, Window, weigh};
 
@@ -226,7 +232,15 @@ fn fleet(
     reasons: &mut Vec<String>,
 ) -> Fleet {
     let (at, orders) = (observation.at, &observation.orders);
-    let coming = Coming::of(policy, &next.sites, &next.learned, orders, at);
+    let told = event::Told {
+        policy,
+        sites: &next.sites,
+        learned: &next.learned,
+        orders,
+        functions: 1.0 - f64::from(next.plan.fleet.gateway_percent) / 100.0,
+        at,
+    };
+    let coming = Coming::of(&told);
     reasons.extend(event::reasons(policy, orders, &coming, at));
     if !policy.on_aws {
         return Fleet::default();
@@ -364,6 +378,7 @@ fn view<'a>(
             site,
             set: &in_force,
             learns: settled,
+            at,
             usual: !orders.events_at(&site.id).near(at),
             share,
             steady: kept.share.steady(at),
