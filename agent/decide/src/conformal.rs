@@ -17,10 +17,10 @@ const LOSS_VALUES: f64 = 288.0;
 /// What is missed may be half more than nominal, and so much above that, before coverage is broken.
 const MISSED: (f64, f64) = (1.5, 0.05);
 
-/// One forecast's quantile at one horizon.
+/// One forecast's quantile at one horizon: what to add to a forecast, in units that the caller chooses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct Conformal {
+pub struct Conformal {
     /// Above the forecast, in units that are handed in.
     offset: f64,
     /// Mean absolute error in these.
@@ -40,13 +40,14 @@ pub(crate) fn gain(values: f64, most: f64) -> f64 {
 
 impl Conformal {
     /// The quantile of what a forecast of `expected` was for.
-    pub(crate) fn upper(&self, expected: f64, unit: f64) -> f64 {
+    #[must_use]
+    pub fn upper(&self, expected: f64, unit: f64) -> f64 {
         (expected + self.offset * unit).max(0.0)
     }
 
     /// `value` came where `expected` had been forecast. The quantile that was told then is compared first, and
     /// learns afterwards.
-    pub(crate) fn take_in(&mut self, quantile: f64, value: f64, expected: f64, unit: f64) {
+    pub fn take_in(&mut self, quantile: f64, value: f64, expected: f64, unit: f64) {
         if unit <= 0.0 {
             return;
         }

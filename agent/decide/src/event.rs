@@ -21,6 +21,7 @@ use spillway_model::{EventId, SiteId, UnixMillis};
 use crate::Orders;
 use crate::bytes::LearnedBytes;
 use crate::demand::{Demand, home_part};
+use crate::fleet::FleetPolicy;
 use crate::policy::{Policy, SitePolicy};
 use crate::season::Ahead;
 use crate::share::carries;
@@ -160,6 +161,21 @@ impl Announced {
         self.bytes += other.bytes;
     }
 
+    fn add_season(&mut self, brought: &Self, ahead: &Ahead) {
+        let (asked, covered) = self.season.unwrap_or((0.0, 1.0));
+        self.season = Some((asked + ahead.upper, covered.min(ahead.covered)));
+        self.by_season += brought.load();
+        self.add(brought);
+    }
+
+    /// This less what `other` brings anyway.
+    fn without(mut self, other: &Self) -> Self {
+        self.loads.iter_mut().zip(&other.loads).for_each(|(load, less)| *load -= less);
+        self.requests -= other.requests;
+        self.bytes -= other.bytes;
+        self
+    }
+
     fn scaled(mut self, by: f64) -> Self {
         self.loads.iter_mut().for_each(|load| *load *= by);
         self.requests *= by;
@@ -183,16 +199,18 @@ pub(crate) struct Told<'a> {
     pub(crate) sites: &'a BTreeMap<SiteId, SiteState>,
     pub(crate) learned: &'a LearnedBytes,
     pub(crate) orders: &'a Orders,
-    /// The part of what is in the cloud that functions serve.
+    /// Weighted requests per second that are asked of the cloud, as far as that is seen.
+    pub(crate) asked: f64,
+    /// The part of them that functions serve.
     pub(crate) functions: f64,
     pub(crate) at: UnixMillis,
 }
 
 impl Coming {
     pub(crate) fn of(told: &Told<'_>) -> Self {
-        // Functions take the shock of an event whole, but of what comes each day their part.
         Self {
-            gateways: told.within(GATEWAYS, GATEWAYS_LEAD, 1.0),
+            gateways: told.for_gateways(),
+            // Functions take the shock of an event whole, but of what comes each day their part.
             warm: told.within(WARM, WARM_LEAD, told.functions),
             capacity: told.within(CAPACITY, CAPACITY_LEAD, 1.0),
             replicas: told.within(REPLICAS, REPLICAS_LEAD, 1.0),
@@ -220,20 +238,16 @@ impl Told<'_> {
     /// season brings `part` concerns it.
     fn within(&self, lever: usize, lead_secs: u64, part: f64) -> Announced {
         let mut sum = Announced::default();
-        for site in &self.policy.sites {
-            let Some(demand) = self.sites.get(&site.id).map(|site| &site.demand) else { continue };
-            let factor = self.orders.events_at(&site.id).factor(self.at, lead_secs);
-            let event = (factor > 1.0).then(|| self.brought(site, demand, factor));
+        for (site, demand) in self.demands() {
+            let event = self.event(site, demand, lead_secs);
             let ahead = self.season(demand, lever);
-            let season = ahead.map(|(_, times)| self.brought(site, demand, times).scaled(part));
+            let season = ahead.map(|ahead| self.brought(site, demand, ahead.upper).scaled(part));
             let load = |of: &Option<Announced>| of.as_ref().map_or(0.0, Announced::load);
             if load(&season) > load(&event) {
-                let (asked, covered) = sum.season.unwrap_or((0.0, 1.0));
-                sum.by_season += load(&season);
-                sum.season = ahead.map(|(of, _)| (asked + of.upper, covered.min(of.covered)));
+                season.iter().zip(&ahead).for_each(|(season, ahead)| sum.add_season(season, ahead));
+            } else {
+                event.iter().for_each(|event| sum.add(event));
             }
-            let larger = if load(&season) > load(&event) { season } else { event };
-            larger.iter().for_each(|larger| sum.add(larger));
         }
         if sum.by_season > sum.load() / 2.0 {
             sum.source = Source::Season;
@@ -241,18 +255,54 @@ impl Told<'_> {
         sum
     }
 
-    /// What the season's forecast says, where it is trusted and says more than that what is asked now may stay;
-    /// and how many times what is usual that is.
-    fn season(&self, demand: &Demand, lever: usize) -> Option<(Ahead, f64)> {
-        let ahead = demand.season.ahead(&self.policy.season, lever, self.at)?;
-        let usual = demand.weigh(self.policy, demand.usual.rates());
-        let news = ahead.trusted && ahead.upper > ahead.persists && usual > 0.0;
-        news.then(|| (ahead, ahead.upper / usual))
+    /// The same for gateways. What is asked is known to the second, and they boot within one or two of the steps
+    /// that forecasts are of: what the season says beyond what the present may become by itself comes on top
+    /// of that. Less than one of them carries is left to their accounts, which see it in time: a slow rise that
+    /// is foreseen a little too large would only have the last one come and go.
+    fn for_gateways(&self) -> Announced {
+        let mut event = Announced::default();
+        let mut season = Announced::default();
+        for (site, demand) in self.demands() {
+            self.event(site, demand, GATEWAYS_LEAD).iter().for_each(|brought| event.add(brought));
+            let Some(ahead) = self.season(demand, GATEWAYS) else { continue };
+            let now = demand.weigh(self.policy, demand.usual.rates());
+            let rise = ahead.upper - ahead.persists - ahead.since.max(0.0);
+            if rise <= 0.0 {
+                continue;
+            }
+            let then = self.brought(site, demand, now + rise);
+            season.add_season(&then.without(&self.brought(site, demand, now)), &ahead);
+        }
+        let least = self.policy.fleet.as_ref().map_or(0.0, FleetPolicy::carries);
+        if season.load() <= least || self.asked + season.load() <= event.load() {
+            return event;
+        }
+        season.loads.push(self.asked);
+        Announced { by_season: season.load(), source: Source::Season, ..season }
     }
 
-    /// What so many times the usual demand of a site brings to the cloud: what is more than home carries.
-    fn brought(&self, site: &SitePolicy, demand: &Demand, times: f64) -> Announced {
+    fn demands(&self) -> impl Iterator<Item = (&SitePolicy, &Demand)> {
+        let sites = self.policy.sites.iter();
+        sites.filter_map(|site| Some((site, &self.sites.get(&site.id)?.demand)))
+    }
+
+    fn event(&self, site: &SitePolicy, demand: &Demand, lead_secs: u64) -> Option<Announced> {
+        let factor = self.orders.events_at(&site.id).factor(self.at, lead_secs);
+        let usual = demand.weigh(self.policy, demand.usual.rates());
+        (factor > 1.0).then(|| self.brought(site, demand, factor * usual))
+    }
+
+    /// What the season's forecast says, where it is trusted and says more than that what is asked now may stay.
+    fn season(&self, demand: &Demand, lever: usize) -> Option<Ahead> {
+        let ahead = demand.season.within(&self.policy.season, lever, self.at)?;
+        (ahead.trusted && ahead.upper > ahead.persists).then_some(ahead)
+    }
+
+    /// What `load` weighted requests per second at a site bring to the cloud: what is more than home carries.
+    fn brought(&self, site: &SitePolicy, demand: &Demand, load: f64) -> Announced {
         let policy = self.policy;
+        let usual = demand.weigh(policy, demand.usual.rates());
+        let times = if usual > 0.0 { load / usual } else { 0.0 };
         let expected = demand.usual(policy, self.learned, times);
         let part = 1.0 - home_part(carries(policy, site, &expected), expected.skew);
         let routes = policy.routes.iter().zip(demand.usual.rates()).enumerate();

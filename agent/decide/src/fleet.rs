@@ -65,6 +65,11 @@ impl FleetPolicy {
         }
     }
 
+    /// Weighted requests per second that one takes.
+    pub(crate) fn carries(&self) -> f64 {
+        self.carries
+    }
+
     /// Seconds until one that is launched now serves, and how likely it must be that the load is no more than
     /// some for a gateway beyond it not to pay: one too few costs what functions cost more, and one too many
     /// its price (the critical ratio of the newsvendor). What serves less often than that never pays.

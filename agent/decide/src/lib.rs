@@ -49,6 +49,7 @@ use spillway_model::{Fleet, Load, Plan, Share, SiteId, UnixMillis};
 
 pub use calendar::Calendar;
 pub use capacity::Capacity;
+pub use conformal::Conformal;
 pub use event::Events;
 pub use orders::Orders;
 pub use policy::Policy;
@@ -232,11 +233,14 @@ fn fleet(
     reasons: &mut Vec<String>,
 ) -> Fleet {
     let (at, orders) = (observation.at, &observation.orders);
+    let in_cloud = spilled(policy, next);
+    let mut sense = FleetSense::of(there.clone(), in_cloud, views, policy.tick_secs);
     let told = event::Told {
         policy,
         sites: &next.sites,
         learned: &next.learned,
         orders,
+        asked: if sense.sees { sense.asked } else { 0.0 },
         functions: 1.0 - f64::from(next.plan.fleet.gateway_percent) / 100.0,
         at,
     };
@@ -245,8 +249,6 @@ fn fleet(
     if !policy.on_aws {
         return Fleet::default();
     }
-    let in_cloud = spilled(policy, next);
-    let mut sense = FleetSense::of(there.clone(), in_cloud, views, policy.tick_secs);
     // What would be asked of a dead cloud is not seen: its gateways are held for its return.
     sense.sees &= !limit.dead();
     sense.whole &= !limit.dead();

@@ -13,10 +13,10 @@ use crate::conformal::gain;
 pub(crate) const SLOT_MILLIS: u64 = 900_000;
 pub(crate) const SLOTS_PER_DAY: usize = 96;
 const SLOTS_PER_WEEK: usize = 7 * SLOTS_PER_DAY;
-/// Of what a slot is off, the day takes a tenth, or more in the first days; the day of the week this part; and
-/// the few holidays there are half.
+/// Of what a slot is off, the day takes a tenth, the day of the week three, both more in the first days and weeks;
+/// and the few holidays there are half. A new week is one of two, the other being what days are like.
 const DAYS: f64 = 10.0;
-const OF_WEEKDAY: f64 = 0.3;
+const WEEKS: f64 = 3.3;
 const OF_HOLIDAY: f64 = 0.5;
 /// A crowd teaches at most another of what is usual, or of a day's mean where that is more.
 const TEACHES_MAX: f64 = 1.0;
@@ -106,7 +106,8 @@ impl Profile {
         if let Some(day) = &mut self.day[places.of_day] {
             teach(day, of_day);
         }
-        teach(&mut self.week[places.of_week], OF_WEEKDAY);
+        let weeks = (self.days() / 7) as f64;
+        teach(&mut self.week[places.of_week], (1.0 - of_day) * gain(weeks + 2.0, WEEKS));
     }
 
     /// What is usual in a slot, if its time of day was ever seen.

@@ -123,6 +123,8 @@ pub struct Ahead {
     pub upper: f64,
     /// The same of what is asked now, were it to stay.
     pub persists: f64,
+    /// What of the change that is expected has come already: what is asked now was seen some minutes ago.
+    pub since: f64,
     /// The part of the last hours that was below the quantile.
     pub covered: f64,
     /// Whether the season's forecast is worth more than that of what stays.
@@ -144,20 +146,22 @@ impl Season {
         self.open.secs += secs;
     }
 
-    /// What to expect at most from now to the end of lead time `lead`; nothing where the present or the season
-    /// is not known.
+    /// What to expect when lead time `lead` is over; nothing where the present or the season is not known.
     #[must_use]
-    pub fn ahead(&self, policy: &SeasonPolicy, lead: usize, at: UnixMillis) -> Option<Ahead> {
+    pub fn then(&self, policy: &SeasonPolicy, lead: usize, at: UnixMillis) -> Option<Ahead> {
+        let expected = self.learned.expected(policy, at.plus_secs(policy.secs(lead)))?;
+        self.told(policy, lead, at, expected)
+    }
+
+    /// The most of what to expect from now until then.
+    pub(crate) fn within(
+        &self,
+        policy: &SeasonPolicy,
+        lead: usize,
+        at: UnixMillis,
+    ) -> Option<Ahead> {
         let learned = &self.learned;
-        let (secs, quantile) = *policy.leads.get(lead)?;
-        let of = learned.leads.get(lead)?;
-        let (last, value) = learned.last?;
-        // A present that is over, or is still to come, is none.
-        let age = (at.0 / STEP_MILLIS).checked_sub(last)?;
-        if !(1..=2).contains(&age) {
-            return None;
-        }
-        let end = at.plus_secs(secs);
+        let end = at.plus_secs(policy.secs(lead));
         let mut expected = learned.expected(policy, end)?;
         // Between the middles of slots the profile is straight.
         let middle = |slot: u64| UnixMillis(slot * SLOT_MILLIS + SLOT_MILLIS / 2);
@@ -166,7 +170,27 @@ impl Season {
                 expected = expected.max(learned.expected(policy, middle(slot))?);
             }
         }
+        self.told(policy, lead, at, expected)
+    }
+
+    fn told(
+        &self,
+        policy: &SeasonPolicy,
+        lead: usize,
+        at: UnixMillis,
+        expected: f64,
+    ) -> Option<Ahead> {
+        let learned = &self.learned;
+        let (_, quantile) = *policy.leads.get(lead)?;
+        let of = learned.leads.get(lead)?;
+        let (last, value) = learned.last?;
+        // A present that is over, or is still to come, is none.
+        let age = (at.0 / STEP_MILLIS).checked_sub(last)?;
+        if !(1..=2).contains(&age) {
+            return None;
+        }
         Some(Ahead {
+            since: learned.expected(policy, at)? - value,
             expected,
             upper: of.season.upper(expected, learned.unit(expected)),
             persists: of.persists.upper(value, learned.unit(value)),
