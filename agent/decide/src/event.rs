@@ -122,6 +122,13 @@ pub(crate) enum Source {
     Season,
 }
 
+impl Source {
+    /// `load` where the season says it. An event says itself when it is over.
+    pub(crate) fn of_season(self, load: f64) -> f64 {
+        if self == Self::Season { load } else { 0.0 }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -201,8 +208,8 @@ pub(crate) struct Told<'a> {
     pub(crate) orders: &'a Orders,
     /// Weighted requests per second that are asked of the cloud, as far as that is seen.
     pub(crate) asked: f64,
-    /// The part of them that functions serve.
-    pub(crate) functions: f64,
+    /// Weighted requests per second that the gateways that are healthy carry.
+    pub(crate) carried: f64,
     pub(crate) at: UnixMillis,
 }
 
@@ -210,8 +217,8 @@ impl Coming {
     pub(crate) fn of(told: &Told<'_>) -> Self {
         Self {
             gateways: told.for_gateways(),
-            // Functions take the shock of an event whole, but of what comes each day their part.
-            warm: told.within(WARM, WARM_LEAD, told.functions),
+            // Functions take the shock of an event whole, but of what comes each day what gateways do not carry.
+            warm: told.within(WARM, WARM_LEAD, told.beyond_gateways()),
             capacity: told.within(CAPACITY, CAPACITY_LEAD, 1.0),
             replicas: told.within(REPLICAS, REPLICAS_LEAD, 1.0),
         }
@@ -279,6 +286,15 @@ impl Told<'_> {
         }
         season.loads.push(self.asked);
         Announced { by_season: season.load(), source: Source::Season, ..season }
+    }
+
+    /// The part of what the season brings that gateways do not carry.
+    fn beyond_gateways(&self) -> f64 {
+        let brought = self.demands().filter_map(|(site, demand)| {
+            Some(self.brought(site, demand, self.season(demand, WARM)?.upper).load())
+        });
+        let brought: f64 = brought.sum();
+        if brought > self.carried { 1.0 - self.carried / brought } else { 0.0 }
     }
 
     fn demands(&self) -> impl Iterator<Item = (&SitePolicy, &Demand)> {

@@ -241,7 +241,11 @@ fn fleet(
         learned: &next.learned,
         orders,
         asked: if sense.sees { sense.asked } else { 0.0 },
-        functions: 1.0 - f64::from(next.plan.fleet.gateway_percent) / 100.0,
+        carried: policy
+            .fleet
+            .as_ref()
+            .zip(there.as_ref().ok())
+            .map_or(0.0, |(fleet, there)| f64::from(there.gateways_healthy) * fleet.carries()),
         at,
     };
     let coming = Coming::of(&told);

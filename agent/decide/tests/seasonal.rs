@@ -13,8 +13,8 @@ use sim::{Tick, World, site};
 use spillway_decide::{Calendar, Season, SeasonPolicy, State, decide};
 use spillway_model::{Fleet, UnixMillis, UtcOffset};
 
-/// Every lever, with dwells of a test, and gateways that boot in two minutes.
-const EDITS: [(&str, &str); 8] = [
+/// Every lever, with dwells of a test, and gateways that boot in five minutes.
+const EDITS: [(&str, &str); 11] = [
     ("max_units = 0 ", "max_units = 500 "),
     ("# requests_per_connection = 1 ", "requests_per_connection = 0.2 "),
     ("# keep_secs = 3600 ", "keep_secs = 120 "),
@@ -22,7 +22,11 @@ const EDITS: [(&str, &str); 8] = [
     ("cache_max = 0 ", "cache_max = 1 "),
     ("database_max = 0 ", "database_max = 2 "),
     ("weighted_qps = 3000 ", "after_secs = 40\nkeep_secs = 100\nweighted_qps = 500 "),
-    ("boot_secs = 40", "boot_secs = 120"),
+    ("boot_secs = 40", "boot_secs = 300"),
+    ("max = 8 ", "max = 40 "),
+    // Small ones: what comes while one boots fills several.
+    ("weighted_qps = 1500              #", "weighted_qps = 100 #"),
+    ("gateway_usd_per_hour = 0.7", "gateway_usd_per_hour = 0.05"),
 ];
 const STEP: u64 = 300;
 const DAY: u64 = 86_400;
@@ -57,7 +61,7 @@ fn teach(world: &mut World, of: impl Fn(i64) -> f64) {
     let kept = &mut state["sites"]["east"]["demand"]["season"];
     let number = |value: &serde_json::Value| value.as_f64().unwrap();
     let before = number(&kept["open"]["sum"]) / number(&kept["open"]["secs"]);
-    let leads = [(120, 0.75), (180, 0.95), (600, 0.95), (1200, 0.95)];
+    let leads = [(300, 0.75), (180, 0.95), (600, 0.95), (1200, 0.95)];
     let calendar = Calendar::new(&[], UtcOffset::default());
     let policy = SeasonPolicy::new(calendar, leads.to_vec());
     let mut season = Season::default();
@@ -93,12 +97,8 @@ fn levers_are_ready_before_the_days_crowd_and_clients_wait_for_it() {
     let course = world.course();
     // By when home carries no more of it, and the lead times before that.
     let over = CROWD + 60;
-    let leads: [(u64, Count); 4] = [
-        (1200, |fleet| fleet.database_replicas),
-        (600, |fleet| fleet.capacity_units),
-        (180, warm),
-        (120, |fleet| fleet.gateways),
-    ];
+    let leads: [(u64, Count); 3] =
+        [(1200, |fleet| fleet.database_replicas), (600, |fleet| fleet.capacity_units), (180, warm)];
     let mut before = 0;
     for (lead, of) in leads {
         let ready = first(&world, |tick| of(&tick.fleet) > 0);
@@ -107,7 +107,8 @@ fn levers_are_ready_before_the_days_crowd_and_clients_wait_for_it() {
         assert!((due.saturating_sub(600)..due + 120).contains(&ready), "{lead}: {ready}\n{course}");
         assert!(before <= ready, "the longest lead time is first: {lead}");
         before = ready;
-        assert!(of(&world.state.plan().fleet) > 0, "what is made ready stays: {lead}");
+        let after: Vec<u32> = world.ticks.iter().map(|tick| of(&tick.fleet)).collect();
+        assert!(after.is_sorted(), "what is made ready stays: {lead} {after:?}");
     }
     assert_eq!((world.share(), world.tier()), (0.0, 0));
     let said = [
@@ -119,7 +120,25 @@ fn levers_are_ready_before_the_days_crowd_and_clients_wait_for_it() {
         assert!(course.contains(said), "{said}");
     }
     assert!(!course.contains("an event"), "nothing was announced");
-    world.replays();
+}
+
+#[test]
+fn gateways_boot_for_what_will_be_asked_when_they_serve() {
+    let launched = |mut world: World| {
+        let from = world.ticks.last().unwrap().secs;
+        for second in from..CROWD + 900 {
+            world.run(1, 0.03, |_| 0.4 * day(second as i64 - CROWD as i64));
+        }
+        let several = first(&world, |tick| tick.fleet.gateways >= 15);
+        (several, world.ticks.iter().map(|tick| tick.throttled).sum::<u64>(), world.course())
+    };
+    let mut unknown = World::new(&config_on_aws(&EDITS), 4);
+    unknown.run(330, 0.03, |_| 0.4);
+    let (known, unknown) = (launched(taught(4)), launched(unknown));
+    println!("{} {}", known.0, unknown.0);
+    assert!(known.0 + 20 < unknown.0, "{} {}\n{}", known.0, unknown.0, known.2);
+    assert!(known.2.contains("the season is to bring ") && !unknown.2.contains("season"));
+    assert_eq!(known.1, 0, "what comes finds environments");
 }
 
 #[test]
