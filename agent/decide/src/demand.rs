@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use spillway_model::UnixMillis;
 
 use crate::bytes::LearnedBytes;
 use crate::chance;
@@ -15,6 +16,7 @@ use crate::forecast::{Forecast, weight};
 use crate::observe::{CloudSense, SiteSense, Visits};
 use crate::policy::{Policy, RoutePolicy, SitePolicy};
 use crate::release::Trust;
+use crate::season::Season;
 use crate::tier::KnobSet;
 
 /// What a shed answer costs in weighted requests.
@@ -47,6 +49,9 @@ pub(crate) struct Demand {
     /// The same while no event is near, over minutes.
     #[serde(default)]
     pub(crate) usual: Usual,
+    /// What of the weighted requests per second is of the day and the week.
+    #[serde(default)]
+    pub(crate) season: Season,
     /// Those of them that were served by the cloud last.
     cloud: Vec<f64>,
     /// And by sites that help.
@@ -68,6 +73,7 @@ impl Default for Demand {
             requests: Forecast::default(),
             mix: Vec::new(),
             usual: Usual::default(),
+            season: Season::default(),
             cloud: Vec::new(),
             helped: Vec::new(),
             weights: Arc::default(),
@@ -300,6 +306,8 @@ impl Demand {
         let whole = sense.gaps.is_empty() && !remembers;
         if whole && context.usual {
             self.usual.take_in(&rates, sense.secs);
+            let load = self.weigh(policy, &rates);
+            self.season.take_in(&policy.season, context.at, load, sense.secs);
         }
         let take = if whole { Forecast::update } else { Forecast::update_at_least };
         // A rise is evidence of more to come as far as there was something that it is a rise over: the
@@ -564,6 +572,12 @@ impl Demand {
         self.weights.get(place).copied().unwrap_or_else(declared)
     }
 
+    /// What requests per second by route weigh.
+    pub(crate) fn weigh(&self, policy: &Policy, rates: &[f64]) -> f64 {
+        let rates = rates.iter().enumerate();
+        rates.map(|(place, rate)| rate * self.weight(policy, place)).sum()
+    }
+
     /// What a weighted request is by the declared weights, of the mix of now.
     fn declared(&self, policy: &Policy) -> f64 {
         let routes = policy.routes.iter().zip(&self.mix).enumerate();
@@ -576,15 +590,12 @@ impl Demand {
 
     /// Uses other weights from now on. The forecast goes on in their unit.
     pub(crate) fn reweigh(&mut self, policy: &Policy, weights: Vec<f64>) {
-        let load = |demand: &Self| -> f64 {
-            let mix = demand.mix.iter().enumerate();
-            mix.map(|(place, rate)| rate * demand.weight(policy, place)).sum()
-        };
-        let before = load(self);
+        let before = self.weigh(policy, &self.mix);
         self.weights = weights.into();
-        let by = load(self) / before;
+        let by = self.weigh(policy, &self.mix) / before;
         if by.is_finite() && by > 0.0 {
             self.weighted.scale(by);
+            self.season.scale(by);
         }
     }
 
@@ -592,7 +603,8 @@ impl Demand {
     pub(crate) fn forget_present(&mut self) {
         let (weights, usual) = (std::mem::take(&mut self.weights), std::mem::take(&mut self.usual));
         let (overhead, skew) = (self.overhead, self.skew);
-        *self = Self { overhead, skew, weights, usual, ..Self::default() };
+        let season = std::mem::take(&mut self.season);
+        *self = Self { overhead, skew, weights, usual, season, ..Self::default() };
     }
 
     /// What a change of the routes forgets: what is by route, too.
@@ -642,6 +654,7 @@ impl Blend {
 pub(crate) struct Context<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) site: &'a SitePolicy,
+    pub(crate) at: UnixMillis,
     /// The knobs in force.
     pub(crate) set: &'a KnobSet,
     /// Whether they have been long enough for answers to be theirs.

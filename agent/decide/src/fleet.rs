@@ -24,7 +24,7 @@ use spillway_model::config::{AwsGateways, AwsPrices};
 use spillway_model::load::{FleetLoad, Part};
 use spillway_model::{Fleet, UnixMillis};
 
-use crate::event::Coming;
+use crate::event::{Coming, Source};
 use crate::flaps::Flaps;
 use crate::lasting::{MEAN_SECS, Seen};
 use crate::policy::Policy;
@@ -41,6 +41,8 @@ const IDLE: f64 = 0.5;
 /// idle, and this much more before that is changed.
 const FILLED: f64 = 1.05;
 const FILLED_MOST: f64 = 1.15;
+/// No forecast is of a quantile below this: gateways that pay so seldom are not made ready.
+const QUANTILE_LEAST: f64 = 0.05;
 /// What was heard of the cloud longer ago says nothing about now.
 const HEARD_MS: u64 = 30_000;
 
@@ -66,6 +68,25 @@ impl FleetPolicy {
             functions_price: functions_usd_per_hour / prices.gateway_usd_per_hour,
             boot_secs: gateways.boot_secs as f64,
         }
+    }
+
+    /// Weighted requests per second that one takes.
+    pub(crate) fn carries(&self) -> f64 {
+        self.carries
+    }
+
+    /// Seconds until one that is launched now serves, and how likely it must be that the load is no more than
+    /// some for a gateway beyond it not to pay: one too few costs what functions cost more, and one too many
+    /// its price (the critical ratio of the newsvendor). What serves less often than that never pays.
+    pub(crate) fn looks_ahead(&self, most: f64) -> (u64, f64) {
+        let ratio = 1.0 - 1.0 / self.functions_price;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "an hour at most"
+        )]
+        let secs = self.boot_secs as u64;
+        (secs, ratio.clamp(QUANTILE_LEAST, most.max(QUANTILE_LEAST)))
     }
 
     /// What gateway `place` would save in a second with `load` in the cloud, or waste if it is less than
@@ -115,7 +136,7 @@ pub(crate) struct FleetSense<'a> {
     /// Whether every site was seen, and whether wholly: else these are too small at best.
     pub(crate) sees: bool,
     pub(crate) whole: bool,
-    /// What events bring.
+    /// What is to come.
     pub(crate) coming: Coming,
     /// How many gateways are ordered.
     pub(crate) order: Option<(Bound, u32)>,
@@ -132,8 +153,8 @@ pub(crate) struct FleetSense<'a> {
 pub(crate) enum Why {
     /// More would save more than they cost.
     Raised(u32),
-    /// The same, for what an event is to bring.
-    Announced(u32),
+    /// The same, for what is to come.
+    Announced(u32, Source),
     /// An order holds more.
     Ordered(u32),
     /// So many are to go as soon as the cloud gives them nothing more.
@@ -224,7 +245,9 @@ impl FleetState {
         if fleet.gateways > before.gateways {
             why = match () {
                 () if fleet.gateways > launched => Why::Ordered(before.gateways),
-                () if sense.coming.gateways.load() > sense.asked => Why::Announced(before.gateways),
+                () if sense.coming.gateways.load() > sense.asked => {
+                    Why::Announced(before.gateways, sense.coming.gateways.source)
+                }
                 () => Why::Raised(before.gateways),
             };
             if !matches!(why, Why::Ordered(_)) {
@@ -412,8 +435,8 @@ impl FleetState {
                 "fleet: raised from {before} to {} for the order",
                 gateways(wanted)
             )),
-            Why::Announced(before) => lines.push(format!(
-                "fleet: raised from {before} to {}: an event is to bring {:.0} weighted requests/s to the cloud, and functions cost {dearer:.1} times as much as gateways that serve {:.0} each",
+            Why::Announced(before, source) => lines.push(format!(
+                "fleet: raised from {before} to {}: {source} is to bring {:.0} weighted requests/s to the cloud, and functions cost {dearer:.1} times as much as gateways that serve {:.0} each",
                 gateways(wanted),
                 sense.coming.gateways.load(),
                 policy.carries

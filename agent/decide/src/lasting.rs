@@ -55,11 +55,20 @@ pub(crate) struct Lasting {
 }
 
 impl Lasting {
-    pub(crate) fn take_in(&mut self, dwell: Dwell, load: f64, seen: Seen, at: UnixMillis) {
+    /// Takes in a load. What the season is to bring would not have been sufficed for by less either: a forecast
+    /// that changes its mind lowers nothing before a load that fell would.
+    pub(crate) fn take_in(
+        &mut self,
+        dwell: Dwell,
+        load: f64,
+        season: f64,
+        seen: Seen,
+        at: UnixMillis,
+    ) {
         self.mean = seen.mean(self.mean, load);
         self.least.push(dwell.after, at, -self.mean);
         if seen.whole {
-            self.most.push(dwell.keep, at, self.mean);
+            self.most.push(dwell.keep, at, self.mean.max(season));
         }
     }
 

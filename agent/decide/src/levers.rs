@@ -211,17 +211,18 @@ impl Levers {
         let before = std::mem::take(&mut fleet.capacity_units);
         if let Some(capacity) = &policy.capacity {
             let needed = |requests, bytes| capacity.needed(requests, bytes, fleet.gateway_percent);
-            let Announced { requests, bytes, .. } = sense.coming.capacity;
+            let Announced { requests, bytes, source, .. } = sense.coming.capacity;
             let announced = needed(requests, bytes);
             let needed = needed(sense.requests, sense.bytes);
-            let known = self.units.step(capacity.dwell, needed, seen, at);
+            let season = source.of_season(announced);
+            let known = self.units.step(capacity.dwell, needed, season, seen, at);
             let (lasted, sufficed) = event::at_least(announced, known);
             fleet.capacity_units = capacity.next(before, lasted, sufficed);
             let (after, keep) = capacity.dwell.in_secs();
             if fleet.capacity_units > before {
                 let why = match announced < lasted {
                     true => format!("{lasted:.0} have been needed for {after} s"),
-                    false => format!("an event is to need {announced:.0}"),
+                    false => format!("{source} is to need {announced:.0}"),
                 };
                 reasons.push(format!(
                     "fleet: reserving {} capacity units at the load balancer, before {before}, for {why}",
@@ -247,11 +248,13 @@ impl Levers {
             let of_routes = |loads: &[f64]| -> f64 {
                 warm.routes.iter().filter_map(|place| loads.get(*place)).sum()
             };
-            // Functions take the shock of an event whole: a gateway that does not boot is not missed.
+            // Functions take the shock of an event whole: a gateway that does not boot is not missed. Of what
+            // the season brings it is their part already.
             let (load, announced) =
                 (of_routes(loads) * functions, of_routes(&sense.coming.warm.loads));
             let kept = self.warm.entry(name.clone()).or_default();
-            let known = kept.step(warm.dwell, load, seen, at);
+            let season = sense.coming.warm.source.of_season(announced);
+            let known = kept.step(warm.dwell, load, season, seen, at);
             let (lasted, sufficed) = event::at_least(announced, known);
             let load = load.max(announced);
             let was = before.get(name).copied().unwrap_or(0);
@@ -269,7 +272,8 @@ impl Levers {
         (fleet.cache_replicas, fleet.database_replicas) = (0, 0);
         if let Some(replicas) = &policy.replicas {
             let announced = sense.coming.replicas.load();
-            let known = self.asked.step(replicas.dwell, sense.asked, seen, at);
+            let season = sense.coming.replicas.source.of_season(announced);
+            let known = self.asked.step(replicas.dwell, sense.asked, season, seen, at);
             let (lasted, sufficed) = event::at_least(announced, known);
             let asked = sense.asked.max(announced);
             fleet.cache_replicas = replicas.cache.next(before.0, lasted, sufficed);
@@ -297,13 +301,16 @@ impl Lasting {
         &mut self,
         dwell: Dwell,
         load: f64,
+        season: f64,
         seen: Option<Seen>,
         at: UnixMillis,
     ) -> (f64, Option<f64>) {
         // No data is not zero: what there is stays.
         let Some(seen) = seen else { return (0.0, None) };
-        self.take_in(dwell, load, seen, at);
-        (self.lasted(dwell, load, at), self.sufficed(dwell, at))
+        self.take_in(dwell, load, season, seen, at);
+        // Nor is a part of them all: what would have sufficed is told by whole data of now alone.
+        let sufficed = if seen.whole { self.sufficed(dwell, at) } else { None };
+        (self.lasted(dwell, load, at), sufficed)
     }
 }
 

@@ -9,9 +9,11 @@
 
 mod budget;
 mod bytes;
+mod calendar;
 mod capacity;
 mod chance;
 mod cloud;
+mod conformal;
 mod demand;
 mod event;
 mod flaps;
@@ -27,9 +29,11 @@ mod mode;
 mod observe;
 mod orders;
 mod policy;
+mod profile;
 mod reason;
 mod record;
 mod release;
+mod season;
 mod service;
 mod share;
 mod shortage;
@@ -50,11 +54,14 @@ use spillway_model::mode::Mode;
 use spillway_model::plan::{Help, SitePlan, SpillMode, Tier};
 use spillway_model::{Fleet, Load, Plan, Share, SiteId, UnixMillis};
 
+pub use calendar::Calendar;
 pub use capacity::Capacity;
+pub use conformal::Conformal;
 pub use event::Events;
 pub use orders::Orders;
 pub use policy::Policy;
 pub use reason::explain_client;
+pub use season::{Ahead, Season, SeasonPolicy};
 pub use state::State;
 pub use weights::{Fit, Weights, Window, weigh};
 
@@ -312,13 +319,27 @@ fn fleet(
 ) -> Fleet {
     let Asked { acting, there, limit, views, observation, afford } = *asked;
     let (at, orders) = (observation.at, &observation.orders);
-    let coming = Coming::of(policy, &next.sites, &next.learned, &next.leads, orders, at);
+    let in_cloud = spilled(policy, next);
+    let mut sense = FleetSense::of(there.clone(), in_cloud, views, policy.tick_secs);
+    let told = event::Told {
+        policy,
+        sites: &next.sites,
+        learned: &next.learned,
+        leads: &next.leads,
+        orders,
+        asked: if sense.sees { sense.asked } else { 0.0 },
+        carried: policy
+            .fleet
+            .as_ref()
+            .zip(there.as_ref().ok())
+            .map_or(0.0, |(fleet, there)| f64::from(there.gateways_healthy) * fleet.carries()),
+        at,
+    };
+    let coming = Coming::of(&told);
     reasons.extend(event::reasons(policy, orders, &coming, at));
     if !policy.on_aws {
         return Fleet::default();
     }
-    let in_cloud = spilled(policy, next);
-    let mut sense = FleetSense::of(there.clone(), in_cloud, views, policy.tick_secs);
     // What would be asked of a dead cloud is not seen: its gateways are held for its return.
     sense.sees &= !limit.dead();
     sense.whole &= !limit.dead();
@@ -336,7 +357,8 @@ fn fleet(
             let (fleet, why) = next.fleet.step(gateways, &sense, before, at);
             let by = order.map_or("", |order| order.by.as_str());
             reasons.extend(next.fleet.reasons(gateways, &sense, &fleet, why, by));
-            wanted = Some(next.fleet.advised(gateways, &sense, fleet.gateways, at));
+            let advised = || next.fleet.advised(gateways, &sense, fleet.gateways, at);
+            wanted = acting.holds().then(advised);
             fleet
         }
     };
@@ -477,6 +499,7 @@ fn view<'a>(
             site,
             set: &in_force,
             learns: settled,
+            at,
             usual: !orders.events_at(&site.id).near(at),
             share,
             steady: kept.share.steady(at),

@@ -9,8 +9,11 @@ use spillway_model::plan::{SpillMode, Tier};
 use spillway_model::{Config, KnobId, Plan, RouteId, Salt, SiteId};
 
 use crate::budget::BudgetPolicy;
+use crate::calendar::Calendar;
+use crate::event::{CAPACITY_LEAD, REPLICAS_LEAD, WARM_LEAD};
 use crate::fleet::FleetPolicy;
 use crate::levers::LeversPolicy;
+use crate::season::SeasonPolicy;
 use crate::state::State;
 
 /// No request weighs more, so that sums of weights stay finite.
@@ -44,6 +47,8 @@ pub struct Policy {
     pub(crate) cloud_upstreams: Vec<String>,
     /// How far it is acted on, without an order.
     pub(crate) mode: Mode,
+    /// How far the season's forecast looks ahead, lever by lever as in [`Coming`](crate::event::Coming).
+    pub(crate) season: SeasonPolicy,
     /// Whether there is a cloud on AWS.
     pub(crate) on_aws: bool,
     /// What it may have at hand beside gateways.
@@ -149,6 +154,10 @@ impl Policy {
         let places: BTreeMap<&RouteId, usize> =
             config.routes.iter().enumerate().map(|(i, route)| (&route.id, i)).collect();
         let agent = &config.agent;
+        let fleet = config.cloud.aws.as_ref().and_then(|aws| {
+            let gateways = aws.gateways.as_ref()?;
+            Some(FleetPolicy::new(gateways, &aws.prices, agent.compute_target.get()))
+        });
         Self {
             by_name: places.iter().map(|(id, place)| (RouteId::clone(id), *place)).collect(),
             salt: config.plan.salt,
@@ -228,10 +237,8 @@ impl Policy {
             on_aws: config.cloud.aws.is_some(),
             budget: BudgetPolicy::new(config),
             levers: LeversPolicy::new(config),
-            fleet: config.cloud.aws.as_ref().and_then(|aws| {
-                let gateways = aws.gateways.as_ref()?;
-                Some(FleetPolicy::new(gateways, &aws.prices, agent.compute_target.get()))
-            }),
+            season: season(config, fleet.as_ref()),
+            fleet,
         }
     }
 
@@ -268,4 +275,14 @@ impl Policy {
     pub(crate) fn dns_horizon_secs(&self) -> f64 {
         f64::from(self.dns_ttl_secs) + 2.0
     }
+}
+
+/// Gateways look ahead as far as they boot, and are as sure as pays; the others as is told.
+fn season(config: &Config, fleet: Option<&FleetPolicy>) -> SeasonPolicy {
+    let agent = &config.agent;
+    let quantile = agent.forecast_quantile;
+    let gateways = fleet.map_or((0, quantile), |fleet| fleet.looks_ahead(quantile));
+    let others = [WARM_LEAD, CAPACITY_LEAD, REPLICAS_LEAD].map(|secs| (secs, quantile));
+    let leads = std::iter::once(gateways).chain(others).collect();
+    SeasonPolicy::new(Calendar::new(&agent.holidays, agent.utc_offset), leads)
 }

@@ -4,16 +4,15 @@
 //! bench_decide FOLDER [OUT]
 //! ```
 //!
-//! A file is named `NAME_5min.csv`: its name ends in its step (`s`, `min` or `h`). The last column has the
-//! values: counts per step, or a rate per second where it is called `rps`.
+//! [`common`] says how files are named.
+
+mod common;
 
 use std::error::Error;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use spillway_simulate::{
-    Demand, Options, Outcome, Policy, Results, Setting, Trace, Unit, simulate,
-};
+use spillway_simulate::{Demand, Options, Outcome, Policy, Results, Setting, simulate};
 
 /// The highest per-second mean, as a multiple of the site's capacity.
 const PEAK_FACTOR: f64 = 4.0;
@@ -28,20 +27,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args().skip(1);
     let folder = words.next().ok_or("say which folder the traces are in")?;
     let out = words.next().filter(|out| !out.is_empty());
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .map_err(|e| format!("cannot read the folder {folder}: {e}"))?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<std::io::Result<_>>()?;
-    files.retain(|file| file.extension().is_some_and(|ending| ending == "csv"));
-    files.sort();
-    if files.is_empty() {
-        return Err(format!("there is no CSV file in {folder}").into());
-    }
+    let files = common::files(&folder)?;
     let mut table = HEAD.to_owned();
     let mut notes = String::new();
     for file in &files {
-        let name = file.file_stem().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let (seconds, results, of_trace) = run(file, &name)?;
+        let name = common::name(file);
+        let (seconds, results, of_trace) = run(file)?;
         rows(&mut table, &name, seconds, &results);
         for note in of_trace {
             writeln!(notes, "- {name}: {note}")?;
@@ -56,13 +47,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Seconds of the trace, what came of all policies, and what was to be said of the trace.
-fn run(file: &Path, name: &str) -> Result<(u64, Results, Vec<String>), Box<dyn Error>> {
-    let text = std::fs::read(file).map_err(|e| format!("cannot read {}: {e}", file.display()))?;
-    let step = step_secs(name)
-        .ok_or_else(|| format!("{name}: a file's name ends in its step, as in NAME_5min.csv"))?;
-    let column = last_column(&text);
-    let unit = if column == "rps" { Unit::Rate } else { Unit::Count };
-    let trace = Trace::parse(&text, &file.display().to_string(), &column, step, unit)?;
+fn run(file: &Path) -> Result<(u64, Results, Vec<String>), Box<dyn Error>> {
+    let (trace, step, _) = common::read(file)?;
     let setting = Setting::for_peak(PEAK_FACTOR);
     let peak = PEAK_FACTOR * setting.capacity();
     let demand = Demand::new(&trace, step, peak, SEED);
@@ -75,26 +61,6 @@ fn run(file: &Path, name: &str) -> Result<(u64, Results, Vec<String>), Box<dyn E
     };
     let results = simulate(&demand, &setting, peak, &options, &|_| {})?;
     Ok((demand.secs(), results, trace.notes))
-}
-
-/// Of the end of a name, as in `NAME_5min`.
-fn step_secs(name: &str) -> Option<u64> {
-    let (_, step) = name.rsplit_once('_')?;
-    let unit = step.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = step.split_at(unit);
-    let secs = match unit {
-        "s" => 1,
-        "min" => 60,
-        "h" => 3600,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(secs).filter(|secs| *secs > 0)
-}
-
-fn last_column(text: &[u8]) -> String {
-    let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::All).from_reader(text);
-    let last = reader.headers().ok().and_then(|head| head.iter().next_back().map(str::to_owned));
-    last.unwrap_or_default()
 }
 
 /// The rows of one trace: the decision, who knows what comes, then the rest, least seconds over first.

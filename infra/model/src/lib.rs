@@ -4,6 +4,7 @@
 //! Data runs one way: [`load`] → (agent) → [`plan`] → data plane. [`config`] is read by all parts.
 
 pub mod api;
+pub mod calendar;
 pub mod config;
 pub mod histogram;
 pub mod ids;
@@ -14,6 +15,7 @@ pub mod prefix;
 pub mod rank;
 pub mod time;
 
+pub use calendar::{Date, UtcOffset};
 pub use config::Config;
 pub use ids::{EventId, KnobId, RouteId, SiteId};
 pub use load::Load;

@@ -30,15 +30,18 @@ variable "site_set" {
       ttl_secs      = optional(number)
     })
     agent = optional(object({
-      address          = optional(string)
-      tick_ms          = optional(number)
-      uplink_target    = optional(number)
-      compute_target   = optional(number)
-      share_dwell_secs = optional(number)
-      share_step_down  = optional(number)
-      tier_rise_secs   = optional(number)
-      tier_dwell_secs  = optional(number)
-      journal_hours    = optional(number)
+      address           = optional(string)
+      tick_ms           = optional(number)
+      uplink_target     = optional(number)
+      compute_target    = optional(number)
+      share_dwell_secs  = optional(number)
+      share_step_down   = optional(number)
+      tier_rise_secs    = optional(number)
+      tier_dwell_secs   = optional(number)
+      forecast_quantile = optional(number)
+      holidays          = optional(list(string))
+      utc_offset        = optional(string)
+      journal_hours     = optional(number)
     }), {})
     store = object({
       shards   = list(string)
@@ -247,6 +250,14 @@ variable "site_set" {
     condition = alltrue([for share in [var.site_set.agent.uplink_target, var.site_set.agent.compute_target, var.site_set.agent.share_step_down] :
     share == null ? true : share > 0 && share <= 1]) && alltrue([for route in var.site_set.routes : route.weight == null ? true : route.weight > 0])
     error_message = "Write `uplink_target`, `compute_target` and `share_step_down` of `site_set.agent` above 0 and up to 1, and `weight` of a route above 0."
+  }
+  validation {
+    condition = alltrue([
+      var.site_set.agent.forecast_quantile == null ? true : var.site_set.agent.forecast_quantile >= 0.5 && var.site_set.agent.forecast_quantile <= 0.999,
+      var.site_set.agent.holidays == null ? true : alltrue([for date in var.site_set.agent.holidays : can(regex("^[0-9]{4}-[0-9]{2}-[0-9]{2}$", date)) && can(timeadd("${date}T00:00:00Z", "0s"))]),
+      var.site_set.agent.utc_offset == null ? true : can(regex("^([+-][0-9]{2}:?[0-9]{2}|[Zz])$", var.site_set.agent.utc_offset)),
+    ])
+    error_message = "Write `forecast_quantile` of `site_set.agent` from 0.5 to 0.999, `holidays` as dates such as \"2026-12-25\", and `utc_offset` as in \"+01:00\"."
   }
   validation {
     condition = var.site_set.cloud.aws == null ? true : alltrue(flatten([

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::calendar::{Date, UtcOffset};
 use crate::ids::{KnobId, RouteId, SiteId};
 use crate::mode::Mode;
 use crate::plan::{SpillMode, Tier};
@@ -133,6 +134,16 @@ pub struct Agent {
     /// without each of several for a part of it.
     #[serde(default = "defaults::tier_dwell_secs")]
     pub tier_dwell_secs: u64,
+    /// Levers with a lead time are made ready for this quantile of what the season's forecast brings.
+    #[serde(default = "defaults::forecast_quantile")]
+    pub forecast_quantile: f64,
+    /// Days that are not like their day of the week: the forecast takes each for a Sunday until it has seen
+    /// what holidays are like.
+    #[serde(default)]
+    pub holidays: Vec<Date>,
+    /// When holidays begin and end.
+    #[serde(default)]
+    pub utc_offset: UtcOffset,
     /// How long the journal keeps decisions, in hours.
     #[serde(default = "defaults::journal_hours")]
     pub journal_hours: u64,
@@ -444,6 +455,9 @@ mod defaults {
     }
     pub(super) fn tier_dwell_secs() -> u64 {
         60
+    }
+    pub(super) fn forecast_quantile() -> f64 {
+        0.95
     }
     pub(super) fn journal_hours() -> u64 {
         72

@@ -85,6 +85,25 @@ proptest::proptest! {
 }
 
 #[test]
+fn what_the_forecast_is_told_is_read_and_bad_dates_are_named() {
+    let with = |line: &str| EXAMPLE.replace("# journal_hours = 72", line);
+    let good = "holidays = [\"2026-12-25\", \"2027-01-01\"]\nutc_offset = \"+01:00\"\nforecast_quantile = 0.9";
+    let agent = Config::parse(&with(good), Path::new(".")).unwrap().agent;
+    let days: Vec<u64> = agent.holidays.iter().map(|date| date.day()).collect();
+    assert_eq!((days, agent.forecast_quantile), (vec![20_812, 20_819], 0.9));
+    assert_eq!(agent.utc_offset.local(crate::UnixMillis(5)).0, 3_600_005);
+    for (line, said) in [
+        ("holidays = [\"2026-02-29\"]", "`2026-02-29` is no date such as 2026-12-25"),
+        ("utc_offset = \"Europe/Berlin\"", "`Europe/Berlin` is no offset from UTC such as +01:00"),
+        ("forecast_quantile = 1.0", "1 must be from 0.5 to 0.999"),
+        ("forecast_quantile = nan", "NaN must be from 0.5 to 0.999"),
+    ] {
+        let found = problems(&with(line));
+        assert!(found.len() == 1 && found[0].contains(said), "{found:#?}");
+    }
+}
+
+#[test]
 fn edits_replace_values_at_paths() {
     let edits = [
         ("site.0.uplink.bits_per_sec", toml::Value::from(9_000_000)),

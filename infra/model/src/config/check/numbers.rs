@@ -9,6 +9,8 @@ const DAY_SECS: u64 = 86_400;
 const PRICE_MAX: f64 = 1e6;
 /// Of a month.
 const MONTH_MAX: f64 = 1e9;
+/// Half of all times is no margin; one of a thousand is seen within days of learning.
+const QUANTILE: (f64, f64) = (0.5, 0.999);
 
 pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
     let agent = &config.agent;
@@ -121,6 +123,12 @@ pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
             let message = format!("{} must be above 0 and at most 1", target.get());
             faults.at(format!("agent.{key}"), message);
         }
+    }
+    let quantile = agent.forecast_quantile;
+    if !(QUANTILE.0..=QUANTILE.1).contains(&quantile) {
+        let (least, most) = QUANTILE;
+        let message = format!("{quantile} must be from {least} to {most}");
+        faults.at("agent.forecast_quantile", message);
     }
     // Far above what there is, and far below what sums and products of rates overflow at.
     const MOST: f64 = 1e12;
