@@ -195,7 +195,9 @@ impl Season {
             upper: of.season.upper(expected, learned.unit(expected)),
             persists: of.persists.upper(value, learned.unit(value)),
             covered: of.season.covered(),
-            trusted: learned.profile.days() >= DAYS_MIN && of.trusted(quantile),
+            trusted: learned.profile.days() >= DAYS_MIN
+                && learned.usual_now()
+                && of.trusted(quantile),
         })
     }
 
@@ -263,13 +265,21 @@ impl Learned {
     /// What is likely at `then`, from the present on.
     fn expected(&self, policy: &SeasonPolicy, then: UnixMillis) -> Option<f64> {
         let usual = self.profile.at(&policy.calendar, then)?;
-        let least = LEVEL_LEAST * self.mean;
-        if self.usual + least <= 0.0 {
-            return None;
-        }
-        let level = (self.present + least) / (self.usual + least);
-        let level = level.clamp(1.0 / LEVEL_MAX, LEVEL_MAX);
+        let level = self.level()?.clamp(1.0 / LEVEL_MAX, LEVEL_MAX);
         Some((self.present + level * (usual - self.usual)).max(0.0))
+    }
+
+    /// How many times the profile the present is.
+    fn level(&self) -> Option<f64> {
+        let least = LEVEL_LEAST * self.mean;
+        let usual = self.usual + least;
+        (usual > 0.0).then(|| (self.present + least) / usual)
+    }
+
+    /// Whether the present is one that a season may have. A crowd that is many times what is usual is none, and
+    /// the season says nothing of how it goes on.
+    fn usual_now(&self) -> bool {
+        self.level().is_some_and(|level| (1.0 / LEVEL_MAX..=LEVEL_MAX).contains(&level))
     }
 
     fn unit(&self, expected: f64) -> f64 {

@@ -132,6 +132,25 @@ run "route_spill" {
   expect_failures = [var.site_set]
 }
 
+run "holidays_that_are_no_dates" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { agent = { holidays = ["2026-12-25", "2026-02-30"] } })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "forecast" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { agent = { forecast_quantile = 0.9, holidays = ["2026-12-25"], utc_offset = "+01:00" } })
+  }
+  assert {
+    condition     = strcontains(local.config_toml, "forecast_quantile = 0.9\nholidays = [\"2026-12-25\"]\n") && strcontains(local.config_toml, "utc_offset = \"+01:00\"\n")
+    error_message = "the forecast's settings are rendered"
+  }
+}
+
 run "knob_tier" {
   command = plan
   variables {
