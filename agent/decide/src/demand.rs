@@ -103,8 +103,10 @@ pub(crate) struct Expected {
     /// The same of weighted requests per second.
     pub(crate) pinned_weight: f64,
     pub(crate) movable_weight: f64,
-    /// Requests per second that a share can move.
+    /// Requests per second that a share can move, and the bits per second that they would bring back over
+    /// the uplink from the cloud.
     pub(crate) movable_requests: f64,
+    pub(crate) backhaul_bits: f64,
     pub(crate) skew: f64,
 }
 
@@ -118,7 +120,8 @@ impl Expected {
     }
 
     pub(crate) fn home_bits(&self, share: f64) -> f64 {
-        self.pinned_bits + home_part(share, self.skew) * self.movable_bits
+        let home = home_part(share, self.skew);
+        self.pinned_bits + home * self.movable_bits + (1.0 - home) * self.backhaul_bits
     }
 
     /// The same where home serves at most `room` weighted requests per second, and answers what may leave
@@ -129,7 +132,8 @@ impl Expected {
         let room = (room - self.pinned_weight).max(0.0);
         let served = if asked > room { room / asked } else { 1.0 };
         let sent_on = home * self.movable_requests * (1.0 - served) * 8.0 * REDIRECT_BYTES;
-        self.pinned_bits + served * home * self.movable_bits + sent_on
+        let back = (1.0 - served * home) * self.backhaul_bits;
+        self.pinned_bits + served * home * self.movable_bits + sent_on + back
     }
 
     /// This and those clients of another site whose ranks are from `from` on and below `to`.
@@ -153,6 +157,7 @@ impl Expected {
         self.pinned_weight *= weight;
         self.movable_weight *= weight;
         self.movable_requests *= requests;
+        self.backhaul_bits *= requests;
     }
 
     /// The most bits per second that home may send at a share, on average: the target's part of the
@@ -393,7 +398,9 @@ impl Demand {
         if context.congested || !enough || !sense.whole() {
             return;
         }
-        let seen = (uplink.bits_per_sec / sense.response_bits_per_sec).clamp(1.0, OVERHEAD_MAX);
+        let back = context.policy.backhaul_bits * self.cloud.iter().sum::<f64>();
+        let sent = (uplink.bits_per_sec - back).max(0.0);
+        let seen = (sent / sense.response_bits_per_sec).clamp(1.0, OVERHEAD_MAX);
         self.overhead += weight(sense.secs, OVERHEAD_SECS) * (seen - self.overhead);
     }
 
@@ -486,6 +493,8 @@ impl Demand {
             let route_weight = rate * if set.sheds(place) { SHED_WEIGHT } else { weight };
             if route.redirects {
                 sums.movable_bits += route_bits;
+                // Spilling is never counted for worse than nothing: a larger share relieves no less.
+                sums.backhaul_bits += rate * policy.backhaul_bits.min(answer_bits);
                 sums.movable_spread += route_bits * answer_bits;
             } else {
                 sums.pinned_bits += route_bits;

@@ -40,6 +40,8 @@ pub struct Policy {
     /// The routes' places in the order of their names, as loads have them.
     by_name: Vec<(RouteId, usize)>,
     pub(crate) knobs: Vec<KnobPolicy>,
+    /// Bits that a request in the cloud brings back over its site's uplink.
+    pub(crate) backhaul_bits: f64,
     /// Whether the cloud's side reports its load. Where nothing does, its part of the demand is
     /// inferred from the ranks, and its limits are unknown.
     pub(crate) cloud_reports: bool,
@@ -226,6 +228,7 @@ impl Policy {
                     sheds: knob.sheds.iter().filter_map(|id| places.get(id).copied()).collect(),
                 })
                 .collect(),
+            backhaul_bits: 8.0 * config.cloud.backhaul_bytes as f64,
             cloud_reports: config.cloud.local.is_some(),
             cloud_upstreams: config
                 .cloud

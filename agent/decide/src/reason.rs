@@ -8,6 +8,7 @@ use spillway_model::rank::{Place, place, rank};
 use spillway_model::{ClientPrefix, KnobId, Plan, SiteId};
 
 use crate::cloud::{Limit, Reach};
+use crate::demand::home_part;
 use crate::policy::{KnobPolicy, Policy};
 use crate::release::Trust;
 use crate::share::{ASKING, Binding, Move};
@@ -236,6 +237,12 @@ fn limits(policy: &Policy, view: &View<'_>, lines: &mut Vec<String>) {
             percent(line / site.cap),
             bits(site.cap),
             percent(need.uplink)
+        ));
+    }
+    if expected.backhaul_bits > 0.0 && view.share > 0.0 {
+        lines.push(format!(
+            "uplink: what is in the cloud brings back {} of it, asking cache and database at home",
+            bits((1.0 - home_part(view.share, expected.skew)) * expected.backhaul_bits)
         ));
     }
     if need.compute > 0.0 && !view.service.down {

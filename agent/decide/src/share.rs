@@ -239,6 +239,8 @@ impl ShareState {
             _ => 0,
         };
         let line = |s: f64| expected.line(site.cap, policy.uplink_target, s);
+        // Where the cloud brings back all that it takes off, no share does.
+        let relieves = expected.home_bits(1.0) < expected.home_bits(0.0);
         let uplink = |most: &dyn Fn(f64) -> f64, moving: bool| {
             let redirect = if moving {
                 // A client that is spilled but has not asked DNS again costs a 307 each time.
@@ -247,6 +249,9 @@ impl ShareState {
             } else {
                 0.0
             };
+            if !relieves {
+                return 0.0;
+            }
             least(|s| {
                 let moved = (s - share).max(0.0);
                 let home = case.home_bits(policy, site, expected, s);
@@ -262,7 +267,7 @@ impl ShareState {
         } else {
             (compute(policy.compute_target), compute(policy.compute_target * CALM))
         };
-        let panic = if pressure.congested && !pressure.settling {
+        let panic = if pressure.congested && !pressure.settling && relieves {
             let more = 1.0 + 0.1 * f64::from(self.congested);
             1.0 - (1.0 - share) * line(share) / site.cap / more
         } else {

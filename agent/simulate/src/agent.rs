@@ -279,6 +279,7 @@ fn config(setting: &Setting) -> Result<Config, Problems> {
         ttl = setting.dns_ttl_secs,
         uplink_bits = whole(setting.uplink_bytes() * 8.0),
         queue_bytes = whole(setting.uplink_queue_bytes),
+        backhaul = whole(setting.backhaul_bytes),
         capacity = setting.capacity(),
         p95 = setting.p95_limit_ms(),
         server = setting.server_qps,
@@ -359,6 +360,21 @@ mod tests {
         assert!((0.66..0.85).contains(&share), "{share}");
         assert!(told[190].1.ec2 > 10, "{:?}", told[190]);
         assert_eq!(spill(&told[399].1).share, 0.0);
+    }
+
+    #[test]
+    fn what_the_cloud_brings_back_over_the_uplink_is_room_that_home_lacks() {
+        let burst = |at| if at >= 60 { 4500 } else { 700 };
+        let plain = play(&Setting::default(), 200, burst);
+        let setting = Setting { backhaul_bytes: 2000.0, ..Setting::default() };
+        let told = play(&setting, 200, burst);
+        // Four fifths of 15.75 MB/s are for 7000 bytes of each that stays and 2000 of each that does not.
+        let share = spill(&told[199].1).share;
+        assert!((0.82..0.92).contains(&share), "{share}");
+        assert!(spill(&plain[199].1).share < 0.75);
+        let over = told.iter().filter(|(happened, _)| happened.over).count();
+        assert!(over < 10, "{over} s over");
+        assert!(told[100..].iter().all(|(happened, _)| happened.uplink_waits == 0.0));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Setting {
     pub redirect_bytes: f64,
     /// See above.
     pub shed_bytes: f64,
+    /// Bytes that a request in the cloud brings back over the uplink, asking cache and database at home.
+    pub backhaul_bytes: f64,
     /// What may wait for the uplink, in bytes, before segments are dropped.
     pub uplink_queue_bytes: f64,
     /// Time to live of DNS answers, which resolvers keep to.
@@ -136,6 +138,7 @@ impl Default for Setting {
             answer_bytes: 7000.0,
             redirect_bytes: 350.0,
             shed_bytes: 300.0,
+            backhaul_bytes: 0.0,
             uplink_queue_bytes: 3e6,
             dns_ttl_secs: 5,
             ec2_max: 80,

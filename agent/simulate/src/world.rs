@@ -232,7 +232,9 @@ impl World {
     fn at_home(&mut self, happened: &mut Happened, arrivals: u64, proxies: bool) {
         let setting = &self.setting;
         let each = if proxies { setting.answer_bytes } else { setting.redirect_bytes };
-        let first = happened.sent_on as f64 * each + happened.shed as f64 * setting.shed_bytes;
+        let first = happened.sent_on as f64 * each
+            + happened.shed as f64 * setting.shed_bytes
+            + happened.at_cloud as f64 * setting.backhaul_bytes;
         happened.over = first > setting.uplink_bytes();
         let left = (setting.uplink_bytes() - first).max(0.0) / setting.answer_bytes;
         let room = self.room(setting.site_servers);

@@ -26,9 +26,11 @@ locals {
   site_set = merge(var.site_set, {
     plan = merge(var.site_set.plan, module.public.plan)
     cloud = {
-      slb_addresses = try(coalescelist(module.public.cloud.slb_addresses, var.site_set.cloud.slb_addresses), module.public.cloud.slb_addresses)
-      functions     = module.public.cloud.functions
-      aws           = one([for aws in [local.aws] : aws if local.acts_on_aws])
+      slb_addresses  = try(coalescelist(module.public.cloud.slb_addresses, var.site_set.cloud.slb_addresses), module.public.cloud.slb_addresses)
+      backhaul_bytes = try(var.site_set.cloud.backhaul_bytes, null)
+      budget         = try(var.site_set.cloud.budget, null)
+      functions      = module.public.cloud.functions
+      aws            = one([for aws in [local.aws] : aws if local.acts_on_aws])
     }
   })
 

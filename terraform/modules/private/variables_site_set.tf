@@ -42,6 +42,7 @@ variable "site_set" {
       holidays          = optional(list(string))
       utc_offset        = optional(string)
       journal_hours     = optional(number)
+      mode              = optional(string)
     }), {})
     store = object({
       shards   = list(string)
@@ -49,8 +50,14 @@ variable "site_set" {
       cache    = optional(string)
     })
     cloud = object({
-      slb_addresses = list(string)
-      functions     = map(object({ groups = set(string) }))
+      slb_addresses  = list(string)
+      backhaul_bytes = optional(number)
+      functions      = map(object({ groups = set(string) }))
+      budget = optional(object({
+        usd_per_hour        = optional(number)
+        usd_per_month       = optional(number)
+        usd_per_second_over = optional(number)
+      }))
       aws = optional(object({
         region        = string
         name          = string
@@ -239,7 +246,7 @@ variable "site_set" {
     condition = alltrue([for it in concat(
       [
         [var.site_set.plan.lease_secs, 3, 86400], [var.site_set.dns.ttl_secs, 1, 86400],
-        [var.site_set.agent.tick_ms, 100, 60000], [var.site_set.agent.journal_hours, 1, 8784],
+        [var.site_set.agent.tick_ms, 100, 60000], [var.site_set.agent.journal_hours, 1, 8784], [var.site_set.cloud.backhaul_bytes, 0, 1099511627776],
         [var.site_set.agent.tier_rise_secs, 1, 86400], [var.site_set.agent.tier_dwell_secs, 1, 86400], [var.site_set.agent.share_dwell_secs, 1, 86400],
       ],
       flatten([for route in var.site_set.routes : [{ it = [route.deadline_ms, 1, 86400000] }, { it = [route.body_bytes_max, 0, 1099511627776] }, { it = [route.response_bytes, 0, 1099511627776] }]])[*].it,
@@ -250,6 +257,10 @@ variable "site_set" {
     condition = alltrue([for share in [var.site_set.agent.uplink_target, var.site_set.agent.compute_target, var.site_set.agent.share_step_down] :
     share == null ? true : share > 0 && share <= 1]) && alltrue([for route in var.site_set.routes : route.weight == null ? true : route.weight > 0])
     error_message = "Write `uplink_target`, `compute_target` and `share_step_down` of `site_set.agent` above 0 and up to 1, and `weight` of a route above 0."
+  }
+  validation {
+    condition     = contains(["act", "recommend", "shadow"], coalesce(var.site_set.agent.mode, "act")) && alltrue([for usd in values(coalesce(var.site_set.cloud.budget, {})) : usd == null ? true : usd > 0])
+    error_message = "Write `mode` of `site_set.agent` as \"act\", \"recommend\" or \"shadow\", and dollars of `site_set.cloud.budget` above 0."
   }
   validation {
     condition = alltrue([

@@ -298,6 +298,10 @@ pub struct ServiceInstance {
 pub struct Cloud {
     /// What DNS answers for a spilled client.
     pub slb_addresses: Vec<IpAddr>,
+    /// Bytes that a request in the cloud brings back over its site's uplink: what it asks of a cache or a
+    /// database at home. 0 where the cloud has its own.
+    #[serde(default)]
+    pub backhaul_bytes: u64,
     /// Functions and the route groups each serves; all of them in one makes a monolith.
     #[serde(rename = "function")]
     pub functions: Vec<Function>,

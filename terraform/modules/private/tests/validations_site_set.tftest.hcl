@@ -216,3 +216,33 @@ run "mirror_with_a_password" {
   }
   expect_failures = [var.site_set]
 }
+
+run "mode_and_budget" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, {
+      agent = merge(var.site_set.agent, { mode = "recommend" })
+      cloud = merge(var.site_set.cloud, { backhaul_bytes = 900, budget = { usd_per_hour = 2.5 } })
+    })
+  }
+  assert {
+    condition     = alltrue([for line in ["mode = \"recommend\"", "backhaul_bytes = 900", "[cloud.budget]", "usd_per_hour = 2.5"] : strcontains(output.config, line)])
+    error_message = "The configuration lacks what was written."
+  }
+}
+
+run "mode" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { agent = merge(var.site_set.agent, { mode = "watch" }) })
+  }
+  expect_failures = [var.site_set]
+}
+
+run "budget" {
+  command = plan
+  variables {
+    site_set = merge(var.site_set, { cloud = merge(var.site_set.cloud, { budget = { usd_per_hour = 0 } }) })
+  }
+  expect_failures = [var.site_set]
+}

@@ -34,6 +34,7 @@ pub(super) fn check(config: &Config, faults: &mut Faults<'_>) {
         between(format!("site.{i}.uplink.bits_per_sec"), uplink.bits_per_sec, 8_000, most);
         between(format!("site.{i}.uplink.queue_bytes"), uplink.queue_bytes, 16 * 1024, 1 << 32);
     }
+    between("cloud.backhaul_bytes".into(), config.cloud.backhaul_bytes, 0, 1 << 40);
     for (i, route) in config.routes.iter().enumerate() {
         between(format!("route.{i}.deadline_ms"), route.deadline_ms, 1, DAY_SECS * 1000);
         between(format!("route.{i}.body_bytes_max"), route.body_bytes_max, 0, 1 << 40);
