@@ -124,7 +124,7 @@ fn a_cap_as_it_is_told() {
     for tick in &world.ticks {
         let lines: Vec<&String> = tick.reasons.iter().filter(|l| l.starts_with("cost: ")).collect();
         let now = (lines.len(), tick.tier);
-        if before != Some(now) || (!lines.is_empty() && tick.secs % 120 == 0) {
+        if before != Some(now) || (!lines.is_empty() && tick.secs.is_multiple_of(120)) {
             told.push_str(&format!("{} s: {}\n", tick.secs, tick.headline));
             lines.iter().for_each(|line| told.push_str(&format!("  {line}\n")));
         }

@@ -40,7 +40,7 @@ fn spends(policy: &Policy, start: UnixMillis, asks: impl Iterator<Item = f64>) -
         let at = start.plus_secs(second);
         let (limit, _) = state.limit(policy, limit(), &cost(asked, served), at);
         served = asked.min(limit.requests);
-        if at.0 % HOUR_MS == 0 {
+        if at.0.is_multiple_of(HOUR_MS) {
             hours.push(0.0);
         }
         *hours.last_mut().unwrap() = state.hour_usd;
