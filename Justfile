@@ -99,10 +99,10 @@ bench-year DAYS='365': _compiler
 bench-decide FOLDER='agent/simulate/traces' OUT='': _compiler
     cargo run --release --locked -p spillway-simulate --example bench_decide -- "$@"
 
-# The season's forecast beside persistence and augurs on every CSV trace in FOLDER that is three weeks or longer;
-# into OUT too, when one is named, such as docs/forecast.md.
+# The season's forecast beside persistence and augurs on every CSV trace in FOLDER that is three weeks or longer,
+# as a Markdown document in OUT.
 [group('check')]
-bench-forecast FOLDER='agent/simulate/traces' OUT='docs/forecast.md': _compiler
+bench-forecast FOLDER OUT='docs/forecast.md': _compiler
     cargo run --release --locked -p spillway-simulate --example bench_forecast -- "$@"
 
 # Build the functions of ARCH again, elsewhere and from nothing, and compare them byte by byte.
