@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use spillway_model::api::{SiteStatus, Status};
 use spillway_model::load::{Load, Part, UplinkLoad};
-use spillway_model::{Share, SiteId, Tier, UnixMillis};
+use spillway_model::{Mode, Share, SiteId, Tier, UnixMillis};
 use spillway_part::{Shutdown, clock};
 use tokio::sync::Semaphore;
 
@@ -291,6 +291,8 @@ fn observed(readings: &AtomicU32, path: &str) -> String {
             tier: Tier::Invisible,
             headline: String::new(),
             warnings: Vec::new(),
+            mode: Mode::Act,
+            advice: Vec::new(),
             orders: Vec::new(),
             knobs: Vec::new(),
             replaced: None,
