@@ -130,7 +130,7 @@ fn sizes(configs: &[Config], ticks: u64, seed: u64, change: u64) -> Vec<usize> {
     let mut events = Orders::default();
     let mut sizes = Vec::new();
     for tick in 0..ticks {
-        let which = (tick / change) as usize % configs.len();
+        let which = usize::try_from(tick / change).unwrap() % configs.len();
         let (config, policy) = (&configs[which], &policies[which]);
         let observation = Observation {
             at: START.plus_secs(tick),
