@@ -22,11 +22,11 @@ use spillway_model::api::{BudgetStatus, Missed, Spending};
 use spillway_model::config::{AwsPrices, Config};
 use spillway_model::load::FleetLoad;
 
-use crate::View;
 use crate::cloud::Limit;
 use crate::observe::CloudSense;
 use crate::policy::Policy;
 use crate::state::State;
+use crate::view::View;
 
 /// This part of an hour's cap is at hand from its beginning on, for bursts.
 const AT_ONCE: f64 = 0.5;
@@ -104,7 +104,7 @@ impl Cost {
         if policy.budget.is_none() {
             return Self::default();
         }
-        let (requests, weighted) = crate::spilled(policy, state);
+        let (requests, weighted) = crate::allot::spilled(policy, state);
         let fleet = &state.plan.fleet;
         let percent = there.map_or(fleet.gateway_percent, |there| there.gateway_percent);
         let functions = 1.0 - f64::from(percent.min(100)) / 100.0;
@@ -126,7 +126,7 @@ impl Cost {
             counted: cloud.as_ref().ok().map(|cloud| cloud.invocations as f64 * each),
             rate: weighted * functions,
             gateways: running.unwrap_or(fleet.gateways),
-            asked: views.iter().map(|view| crate::asked(state, view)).sum(),
+            asked: views.iter().map(|view| crate::allot::asked(state, view)).sum(),
             each,
             carried: f64::from(healthy) * carries,
             functions,

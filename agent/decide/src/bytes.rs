@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::forecast::weight;
-use crate::observe::Counts;
 use crate::policy::{KnobPolicy, Policy};
+use crate::reading::Counts;
 use crate::release::{Releases, SHED_BYTES, Trust, Window};
 use crate::tier::{KnobSet, names};
 

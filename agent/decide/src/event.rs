@@ -20,7 +20,8 @@ use spillway_model::{EventId, SiteId, UnixMillis};
 
 use crate::Orders;
 use crate::bytes::LearnedBytes;
-use crate::demand::{Demand, home_part};
+use crate::demand::Demand;
+use crate::expected::home_part;
 use crate::fleet::FleetPolicy;
 use crate::lead::{Lead, Leads};
 use crate::policy::{Policy, SitePolicy};

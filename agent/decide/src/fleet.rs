@@ -24,11 +24,12 @@ use spillway_model::config::{AwsGateways, AwsPrices};
 use spillway_model::load::{FleetLoad, Part};
 use spillway_model::{Fleet, UnixMillis};
 
+use crate::Observation;
 use crate::event::{Coming, Source};
 use crate::flaps::Flaps;
 use crate::lasting::{MEAN_SECS, Seen};
 use crate::policy::Policy;
-use crate::{Observation, View};
+use crate::view::View;
 
 /// A gateway is launched when it would have saved this part of its boot. Waiting costs functions' price
 /// on top, so it is well below the whole that competes with an adversary.

@@ -16,8 +16,7 @@ use serde::{Deserialize, Serialize};
 use spillway_model::plan::Help;
 use spillway_model::{Share, SiteId, UnixMillis};
 
-use crate::View;
-use crate::demand::Expected;
+use crate::expected::Expected;
 use crate::flaps::Flaps;
 use crate::forecast::weight;
 use crate::policy::{Policy, SitePolicy};
@@ -25,6 +24,7 @@ use crate::release::Trust;
 use crate::share::{CALM, SETTLE_MS, STEP, WORTH, dwell};
 use crate::state::State;
 use crate::tier::KnobSet;
+use crate::view::View;
 use crate::window::Window;
 
 /// What a site that is not seen any more served it may be serving still, for so long. After that it may as

@@ -13,8 +13,9 @@ use spillway_model::{Load, UnixMillis};
 
 use crate::Observation;
 use crate::capacity::Capacity;
-use crate::observe::{Counts, SiteSense};
+use crate::observe::SiteSense;
 use crate::policy::{Policy, SitePolicy};
+use crate::reading::Counts;
 use crate::service::Service;
 use crate::weights::Weights;
 

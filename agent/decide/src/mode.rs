@@ -22,12 +22,14 @@ use spillway_model::mode::Mode;
 use spillway_model::plan::Tier;
 use spillway_model::{Fleet, Plan, UnixMillis};
 
+use crate::Observation;
+use crate::orders::Orders;
 use crate::policy::Policy;
 use crate::share::Move;
 use crate::shortage::Verdict;
 use crate::state::State;
 use crate::tier::Turned;
-use crate::{Observation, Orders, View};
+use crate::view::View;
 
 /// How long the commands of what is recommended hold: long enough to look again.
 const FOR: &str = "--for 10m";

@@ -7,15 +7,16 @@ use spillway_model::plan::{SpillMode, Tier};
 use spillway_model::rank::{Place, place, rank};
 use spillway_model::{ClientPrefix, KnobId, Plan, SiteId};
 
+use crate::Observation;
 use crate::cloud::{Limit, Reach};
-use crate::demand::home_part;
+use crate::expected::home_part;
 use crate::policy::{KnobPolicy, Policy};
 use crate::release::Trust;
 use crate::share::{ASKING, Binding, Move};
 use crate::shortage::Verdict;
 use crate::state::State;
 use crate::tier::{KnobSet, Turned};
-use crate::{Observation, View};
+use crate::view::View;
 
 /// Most sentences of one decision, so that a plan stays small whatever the number of sites.
 const REASONS_MAX: usize = 40;

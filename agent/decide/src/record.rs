@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use spillway_model::api::{Action, Alternative, Asked, Held, SiteRecord, Thresholds};
 use spillway_model::{Share, SiteId, UnixMillis};
 
-use crate::View;
-use crate::demand::Expected;
+use crate::expected::Expected;
 use crate::policy::{Policy, SitePolicy};
 use crate::share::{Binding, Move, carries};
 use crate::state::State;
+use crate::view::View;
 
 /// Most sites of which a decision has records, those with the largest shares: one is journalled each tick.
 const RECORDS_MAX: usize = 8;

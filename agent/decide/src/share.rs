@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 use spillway_model::UnixMillis;
 
-use crate::demand::{Expected, Following, REDIRECT_BYTES};
+use crate::demand::{Following, REDIRECT_BYTES};
+use crate::expected::Expected;
 use crate::flaps::Flaps;
 use crate::observe::SiteSense;
 use crate::policy::{Policy, SitePolicy};

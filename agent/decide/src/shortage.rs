@@ -4,13 +4,16 @@
 use spillway_model::plan::Tier;
 use spillway_model::{KnobId, UnixMillis};
 
-use crate::demand::{Expected, SHED_WEIGHT};
+use crate::demand::SHED_WEIGHT;
+use crate::expected::Expected;
 use crate::knobs::{Choice, Effect, Line, Part, least};
+use crate::orders::Orders;
 use crate::policy::{KnobPolicy, Policy};
+use crate::reason;
 use crate::release::{SHED_BYTES, Trust};
 use crate::state::State;
 use crate::tier::KnobSet;
-use crate::{Orders, View, reason};
+use crate::view::View;
 
 /// Room to be left by what is chosen, and to be there before less will do: noise must not turn knobs.
 const MARGIN: f64 = 1.1;
