@@ -221,7 +221,7 @@ run "mode_and_budget" {
   command = plan
   variables {
     site_set = merge(var.site_set, {
-      agent = merge(var.site_set.agent, { mode = "recommend" })
+      agent = { mode = "recommend" }
       cloud = merge(var.site_set.cloud, { backhaul_bytes = 900, budget = { usd_per_hour = 2.5 } })
     })
   }
@@ -234,7 +234,7 @@ run "mode_and_budget" {
 run "mode" {
   command = plan
   variables {
-    site_set = merge(var.site_set, { agent = merge(var.site_set.agent, { mode = "watch" }) })
+    site_set = merge(var.site_set, { agent = { mode = "watch" } })
   }
   expect_failures = [var.site_set]
 }
