@@ -184,11 +184,7 @@ mod tests {
         let text = include_str!("../../../examples/spillway.toml");
         let policy = Policy::new(&spillway_model::Config::parse(text, Path::new(".")).unwrap());
         let site = &policy.sites[0];
-        let load = |times: f64| {
-            let mut load = Expected::default();
-            load.movable_bits = times * site.cap;
-            load
-        };
+        let load = |times: f64| Expected { movable_bits: times * site.cap, ..Expected::default() };
         let at = UnixMillis;
         let step = |held, times, moved, millis| {
             Unraised::step(held, site, &load(times), 1.0, moved, at(millis))

@@ -12,11 +12,10 @@ fn policy() -> Policy {
 /// So many times what fills the uplink, and of what the processors serve.
 fn demands(policy: &Policy, bits: f64, weight: f64) -> Demands {
     let site = &policy.sites[0];
-    let of = |more: f64| {
-        let mut load = Expected::default();
-        load.movable_bits = more * bits * site.cap;
-        load.movable_weight = more * weight * site.weighted_qps;
-        load
+    let of = |more: f64| Expected {
+        movable_bits: more * bits * site.cap,
+        movable_weight: more * weight * site.weighted_qps,
+        ..Expected::default()
     };
     Demands { lasting: of(0.9), likely: of(0.95), soon: of(1.0), later: of(1.1) }
 }
