@@ -408,8 +408,8 @@ fn sources(text: &str) -> Result<Ipv4Addr, String> {
 }
 
 fn factor(text: &str) -> Result<f64, String> {
-    let factor = text.parse::<f64>().ok().filter(|factor| (0.01..=1000.0).contains(factor));
-    factor.ok_or_else(|| "write a factor from 0.01 to 1000".to_owned())
+    let factor = text.parse::<f64>().ok().filter(|factor| (0.01..=50.0).contains(factor));
+    factor.ok_or_else(|| "write a factor from 0.01 to 50".to_owned())
 }
 
 fn policies(text: &str) -> Result<SimulatePolicies, String> {

@@ -60,7 +60,13 @@ fn main() -> ExitCode {
         Command::Knob { command } => operator::knob(&args, command),
     };
     match result {
-        Ok(code) => code,
+        Ok(code) => match output::lost() {
+            None => code,
+            Some(e) => {
+                output::note(&format!("spillway: cannot write standard output: {e}"));
+                ExitCode::FAILURE
+            }
+        },
         Err(e) => {
             match e.downcast_ref::<StartError>() {
                 _ if args.json => output::error_json(&e),

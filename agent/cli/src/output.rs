@@ -1,14 +1,30 @@
 //! What people and machines read: tables and sentences on standard output, errors on standard error.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 use spillway_model::UnixMillis;
 use spillway_model::api::unprintable;
 
-/// Prints a line on standard output. A reader that has gone away (`| head`) is no error.
+/// Why something that was to be printed is lost: the disk behind standard output is full, say.
+static LOST: OnceLock<std::io::Error> = OnceLock::new();
+
+/// Prints a line on standard output. A reader that has gone away (`| head`) is no error; any other is kept
+/// for [`lost`].
 pub(crate) fn line(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{}", escaped(text, &['\n', '\t']));
+    let written = writeln!(std::io::stdout().lock(), "{}", escaped(text, &['\n', '\t']));
+    if let Err(e) = written
+        && e.kind() != ErrorKind::BrokenPipe
+    {
+        // The first says it all.
+        let _ = LOST.set(e);
+    }
+}
+
+/// Why something that was printed on standard output has not arrived there, if it has not.
+pub(crate) fn lost() -> Option<&'static std::io::Error> {
+    LOST.get()
 }
 
 /// Prints a line on standard error.

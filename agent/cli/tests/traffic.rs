@@ -50,10 +50,14 @@ impl Fixture {
         self.folder.path().join(name)
     }
 
-    fn spillway(&self, words: &[&str]) -> Output {
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_spillway"));
-        command.env_remove("SPILLWAY_CONFIG").current_dir(self.folder.path());
-        command.args(words).output().unwrap()
+        command.env_remove("SPILLWAY_CONFIG").current_dir(self.folder.path()).args(words);
+        command
+    }
+
+    fn spillway(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
     }
 }
 
@@ -145,7 +149,19 @@ fn a_log_is_not_written_over() {
     let fixture = Fixture::new();
     let log = std::fs::read(fixture.path("access.log")).unwrap();
     let words = ["simulate", "--trace", "access.log", "--peak-factor", "4", "--policy", "spillway"];
-    for out in [["--json", "access.log"], ["--svg", "access.log"], ["--svg", "t.csv"]] {
+    // Logs of gateways are JSON too, and charts of others SVG.
+    let others =
+        [("own.log", "{\"at\":\"2026-11-27T20:00:00Z\"}\n"), ("logo.svg", "<svg></svg>\n")];
+    for (name, text) in others {
+        std::fs::write(fixture.path(name), text).unwrap();
+    }
+    for out in [
+        ["--json", "access.log"],
+        ["--svg", "access.log"],
+        ["--svg", "t.csv"],
+        ["--json", "own.log"],
+        ["--svg", "logo.svg"],
+    ] {
         let output = fixture.spillway(&[&words[..], &out].concat());
         // With --json the error is JSON as well.
         let text = [output.stdout, output.stderr].concat();
@@ -154,6 +170,12 @@ fn a_log_is_not_written_over() {
         assert!(text.contains("holds something else and is not replaced"), "{text}");
     }
     assert_eq!(std::fs::read(fixture.path("access.log")).unwrap(), log);
+    for (name, text) in others {
+        assert_eq!(std::fs::read_to_string(fixture.path(name)).unwrap(), text);
+    }
+    let one = fixture.spillway(&[&words[..], &["--json", "one", "--svg", "one"]].concat());
+    assert_eq!(one.status.code(), Some(1));
+    assert!(!fixture.path("one").exists());
     // What it has written itself it replaces, and of what fails nothing is left.
     for _ in 0..2 {
         let out = ["--json", "o.json", "--svg", "o.svg"];
@@ -162,6 +184,21 @@ fn a_log_is_not_written_over() {
     let absent = ["simulate", "--trace", "no.log", "--peak-factor", "4", "--svg", "new.svg"];
     assert_eq!(fixture.spillway(&absent).status.code(), Some(1));
     assert!(!fixture.path("new.svg").exists());
+}
+
+#[test]
+fn a_full_disk_behind_standard_output_is_an_error() {
+    let fixture = Fixture::new();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = fixture
+        .command(&["traffic", "access.log"])
+        .stdout(full)
+        .stderr(std::process::Stdio::piped())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("cannot write standard output"), "{text}");
 }
 
 #[test]

@@ -76,8 +76,8 @@ pub struct Frontier {
 pub struct Point {
     /// What the settings had.
     pub value: f64,
-    /// Whether no other point costs less without more seconds over the limit, or has fewer of these without
-    /// costing more.
+    /// Whether no other point is better without being worse: in cost, in seconds over the limit, or in requests
+    /// that failed or were refused. A small budget refuses many where a second is never over the limit.
     pub efficient: bool,
     /// What came of it.
     #[serde(flatten)]
@@ -86,11 +86,16 @@ pub struct Point {
 
 impl Frontier {
     pub(crate) fn new(sweep: &Sweep, runs: Vec<(f64, Outcome)>) -> Self {
-        let seen: Vec<(u64, f64)> =
-            runs.iter().map(|(_, outcome)| (outcome.seconds_over, outcome.cost_usd)).collect();
+        let harm = |outcome: &Outcome| {
+            let unserved = outcome.requests_failed.saturating_add(outcome.requests_shed);
+            (outcome.seconds_over, unserved, outcome.cost_usd)
+        };
+        let seen: Vec<_> = runs.iter().map(|(_, outcome)| harm(outcome)).collect();
         let points = runs.into_iter().map(|(value, outcome)| {
-            let (over, cost) = (outcome.seconds_over, outcome.cost_usd);
-            let better = |(o, c): &(u64, f64)| *o <= over && *c <= cost && (*o < over || *c < cost);
+            let this @ (over, unserved, cost) = harm(&outcome);
+            let better = |other: &(u64, u64, f64)| {
+                other.0 <= over && other.1 <= unserved && other.2 <= cost && *other != this
+            };
             Point { value, efficient: !seen.iter().any(better), outcome }
         });
         Self { settings: sweep.settings.clone(), points: points.collect() }
@@ -116,12 +121,12 @@ mod tests {
     }
 
     #[test]
-    fn who_is_beaten_in_both_is_passed_over() {
-        let outcome = |seconds_over: u64, cost_usd: f64| Outcome {
+    fn who_is_better_in_nothing_is_passed_over() {
+        let outcome = |seconds_over: u64, requests_shed: u64, cost_usd: f64| Outcome {
             seconds_over,
             requests: 0,
             requests_failed: 0,
-            requests_shed: 0,
+            requests_shed,
             cost_usd,
             theta_u: 0.0,
             theta_o: 0.0,
@@ -131,11 +136,20 @@ mod tests {
             reversals: 0,
             tier_seconds: BTreeMap::new(),
         };
-        let sweep: Sweep = "risk=1,2,3,4,5".parse().unwrap();
-        let runs = [(9, 1.0), (4, 2.0), (4, 2.5), (5, 2.0), (4, 2.0)];
-        let runs = (1..).zip(runs).map(|(value, (o, c))| (f64::from(value), outcome(o, c)));
+        let sweep: Sweep = "risk=1,2,3,4,5,6,7".parse().unwrap();
+        let runs = [
+            (9, 0, 1.0),
+            (4, 0, 2.0),
+            (4, 0, 2.5),
+            (5, 0, 2.0),
+            (4, 0, 2.0),
+            // Cheap by refusing, and cheaper by refusing more.
+            (4, 50, 0.5),
+            (4, 60, 0.5),
+        ];
+        let runs = (1..).zip(runs).map(|(value, (o, r, c))| (f64::from(value), outcome(o, r, c)));
         let frontier = Frontier::new(&sweep, runs.collect());
         let efficient: Vec<bool> = frontier.points.iter().map(|point| point.efficient).collect();
-        assert_eq!(efficient, [true, true, false, false, true]);
+        assert_eq!(efficient, [true, true, false, false, true, true, false]);
     }
 }

@@ -5,6 +5,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+/// How far a clock is ahead of UTC or behind it at most, in milliseconds.
+const AHEAD_MAX: u64 = 14 * 3_600_000;
+const BEHIND_MAX: u64 = 12 * 3_600_000;
+
 /// Milliseconds since 1970-01-01T00:00:00Z, by the wall clock of whoever wrote it.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -33,7 +37,8 @@ impl UnixMillis {
         Some(Self((days * 86_400 + h * 3600 + m * 60 + s.min(59)) * 1000))
     }
 
-    /// `self`, told by a clock whose offset from UTC is `offset` (`+01:00`, `-0700` or `Z`), in UTC.
+    /// `self`, told by a clock whose offset from UTC is `offset` (`+01:00`, `-0700` or `Z`), in UTC. Clocks
+    /// are from 12 hours behind to 14 ahead; `None` for what no clock is.
     #[must_use]
     pub fn from_zone(self, offset: &str) -> Option<Self> {
         if offset.eq_ignore_ascii_case("z") {
@@ -44,11 +49,12 @@ impl UnixMillis {
             [b'+' | b'-', _, _, _, _] => (offset.get(1..3)?, offset.get(3..5)?),
             _ => return None,
         };
-        let millis = (digits(hours)? * 60 + digits(minutes)?) * 60_000;
+        let minutes = digits(minutes).filter(|minutes| *minutes < 60)?;
+        let millis = (digits(hours)? * 60 + minutes) * 60_000;
         let utc = if offset.starts_with('+') {
-            self.0.checked_sub(millis)?
+            self.0.checked_sub(Some(millis).filter(|ahead| *ahead <= AHEAD_MAX)?)?
         } else {
-            self.0.checked_add(millis)?
+            self.0.checked_add(Some(millis).filter(|behind| *behind <= BEHIND_MAX)?)?
         };
         Some(Self(utc))
     }
@@ -202,6 +208,10 @@ mod tests {
             "1970-01-01T00:00:00+01:00",
             "2026-11-23T11:19:48+é1:00",
             "+026-11-23T11:19:48Z",
+            "2026-11-23T11:19:48+99:99",
+            "2026-11-23T11:19:48+14:01",
+            "2026-11-23T11:19:48-12:01",
+            "2026-11-23T11:19:48+00:60",
         ] {
             assert_eq!(bad.parse::<UnixMillis>(), Err(BadTime), "{bad}");
         }

@@ -32,6 +32,11 @@ struct Told<'a> {
     results: &'a Results,
 }
 
+/// As charts begin that are written to files, and the JSON of [`Told`] does: what begins otherwise is somebody
+/// else's.
+const SVG_BEGINS: &str = "<!-- spillway simulate -->\n";
+const JSON_BEGINS: &str = "{\n  \"trace\": {\n    \"file\": ";
+
 /// What was played.
 #[derive(Serialize)]
 pub(crate) struct About {
@@ -55,10 +60,15 @@ pub(crate) fn run(args: &Args, options: &SimulateOptions) -> anyhow::Result<Exit
         _ => None,
     };
     // Found out now, not when all is done.
-    for (path, begins) in [(options.svg.as_deref(), "<svg"), (json, "{")] {
+    for (path, begins) in [(options.svg.as_deref(), SVG_BEGINS), (json, JSON_BEGINS)] {
         if let Some(path) = path {
             check_writable(path, begins)?;
         }
+    }
+    if let (Some(svg), Some(json)) = (&options.svg, json)
+        && std::path::absolute(svg)? == std::path::absolute(json)?
+    {
+        anyhow::bail!("--svg and --json are both to write {}: name two files", json.display());
     }
     let (trace, step) = read(options)?;
     let file = options.trace.first().map_or(String::new(), |file| file.display().to_string());
@@ -102,7 +112,7 @@ pub(crate) fn run(args: &Args, options: &SimulateOptions) -> anyhow::Result<Exit
             Some(swept) => frontier::svg(&about, &results, swept),
             None => chart::svg(&about, &results, &options.policy.0),
         };
-        write(path, &svg)?;
+        write(path, &format!("{SVG_BEGINS}{svg}"))?;
     }
     let told = Told { trace: about, results: &results };
     if let Some(path) = json {
